@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: MIT */
+/* files.h - the files of one torrent below one directory, for the keeper:
+ * plain synchronous calls that may block. Every path is opened below a held
+ * directory descriptor and never through a symbolic link (openat2 RESOLVE_*,
+ * or a walk with O_NOFOLLOW), so nothing lands outside and an unmounted disk is
+ * never recreated. At most FILES_OPEN_MAX descriptors for all torrents, least
+ * recently used closed first. 0 or -errno; after an error files_culprit() names
+ * the file. */
+#ifndef BT_FILES_H
+#define BT_FILES_H
+
+#include "disk/disk.h"
+#include <sys/uio.h>
+
+#define FILES_OPEN_MAX 64
+
+struct files;
+struct files_cache; /* the open descriptors, shared by all torrents of a keeper */
+
+struct files_cache *files_cache_new(void) BT_MUST_USE;
+void files_cache_free(struct files_cache *);
+
+struct files_opts {
+	const char *dir;
+	const struct store_file *files; /* borrowed for the life of the object */
+	uint32_t nfiles;
+	bool read_only;
+	enum disk_alloc alloc;
+};
+/* Opens (creates unless read_only, one level or more) the directory. */
+int files_new(struct files **, struct files_cache *, const struct files_opts *) BT_MUST_USE;
+void files_free(struct files *);
+int files_dirfd(const struct files *);
+const char *files_culprit(const struct files *); /* path below dir, "" when unknown */
+
+/* Bytes of the torrent's range, over file boundaries; pad files swallow writes
+ * and read as zeros. Missing parents are made. Whole or error; a short file is
+ * -ENODATA on read. Space is allocated before the first write to a file as
+ * `alloc` says; a failed allocation is given back. */
+int files_write(struct files *, uint64_t off, const struct iovec *iov, int iovcnt) BT_MUST_USE;
+int files_read(struct files *, uint64_t off, void *p, size_t n) BT_MUST_USE;
+/* Asks the kernel to have [off, off+n) in its cache; may block. */
+int files_load(struct files *, uint64_t off, size_t n) BT_MUST_USE;
+/* A descriptor owned by the cache, for reading or for both. */
+int files_fd(struct files *, uint32_t file, bool write) BT_MUST_USE;
+/* Allocates [off, off+n) of one file really (for a mapping); -EOPNOTSUPP = use the pool. */
+int files_reserve(struct files *, uint32_t file, uint64_t off, uint64_t n) BT_MUST_USE;
+/* True when mapping this file for writing is sound and fast (ext4, xfs, btrfs?, f2fs, tmpfs). */
+bool files_can_map(struct files *, uint32_t file);
+uint32_t files_at(const struct files *, uint64_t off); /* file that holds the byte, O(log n) */
+/* Could [off, off+n) hold written data? false = all holes, missing or beyond the end. */
+bool files_has_data(struct files *, uint64_t off, uint64_t n);
+
+/* Early write-out of what was written since (sync_file_range), does not wait for the disk's cache. */
+void files_start_writeout(struct files *);
+/* fdatasync of every file written since the last call, and of new directories. */
+int files_sync(struct files *) BT_MUST_USE;
+uint64_t files_dirty(const struct files *); /* bytes written since files_sync */
+/* -ESTALE when an open file was deleted, replaced or truncated behind our back. */
+int files_verify_open(struct files *) BT_MUST_USE;
+/* Creates empty files, symbolic links, sets executable bits: at completion. */
+int files_finish(struct files *) BT_MUST_USE;
+
+/* Size and time of change, for "has it been touched since": 0 size and time when absent. */
+struct file_stamp {
+	uint64_t len;
+	int64_t mtime_ns;
+};
+struct file_stamp files_stamp(struct files *, uint32_t file);
+
+#endif
