@@ -151,6 +151,14 @@ static inline void list_remove(struct list *node)
 
 /* ---- text, memory, chance (base/util.c) ---- */
 
+/* The next code point of UTF-8 text that is not at its end. On an invalid,
+ * overlong, surrogate or cut sequence: UTF8_BAD, with the cursor past the bytes
+ * that could have begun one (at least one byte), as Unicode's U+FFFD advice. */
+#define UTF8_BAD UINT32_MAX
+uint32_t utf8_next(struct cur *c);
+size_t utf8_put(uint8_t out[4], uint32_t code); /* 1..4 bytes */
+/* Marks that reorder text on a screen (U+202E and its kin). */
+bool utf8_is_bidi(uint32_t code);
 /* Copies untrusted text for a terminal or log: control bytes, invalid UTF-8,
  * bidi controls become '?'; always NUL-terminated; cut at size. Returns out. */
 char *text_escape(char *out, size_t size, struct slice text);
