@@ -23,6 +23,14 @@
 #define BT_MUST_USE __attribute__((warn_unused_result))
 #endif
 
+/* ---- Text: swarm/text.c ---- */
+
+/* Copies text from strangers for a terminal: control bytes, bad UTF-8 and bidi
+ * controls become '?'; NUL-terminated; cut at size. Returns out. */
+char *bt_escape(char *out, size_t size, const char *text);
+/* The body of a JSON string as malloc'd text; bad UTF-8 as U+FFFD. NULL without memory. */
+char *bt_escape_json(const char *text) BT_MUST_USE;
+
 /* ---- A torrent's facts: torrent/metainfo.c (BEP 3, 12, 19, 27, 47) ---- */
 
 enum bt_file_attr { BT_FILE_PAD = 1, BT_FILE_EXEC = 2, BT_FILE_HIDDEN = 4, BT_FILE_SYMLINK = 8 };
