@@ -31,7 +31,8 @@ struct ben {
 
 /* Checks the value that starts at in.p. Returns its length in bytes (> 0);
  * trailing bytes are the caller's business. -1 = malformed, truncated or over
- * a limit, with *e filled. `seen` may be NULL, else gets enum ben_seen bits. */
+ * a limit, with *e filled. `seen` gets enum ben_seen bits on success. value,
+ * seen and e may be NULL. */
 ptrdiff_t ben_check(struct slice in, const struct ben_limits *, struct ben *value, unsigned *seen,
 		    struct ben_error *e) BT_MUST_USE;
 
