@@ -119,7 +119,7 @@ void buf_drop(struct buf *, size_t n); /* removes the first n bytes */
 static inline bool bit_get(const uint8_t *b, uint32_t i) { return b[i >> 3] >> (7 - (i & 7)) & 1; }
 static inline void bit_set(uint8_t *b, uint32_t i) { b[i >> 3] = (uint8_t)(b[i >> 3] | 0x80u >> (i & 7)); }
 static inline void bit_clear(uint8_t *b, uint32_t i) { b[i >> 3] = (uint8_t)(b[i >> 3] & ~(0x80u >> (i & 7))); }
-static inline size_t bits_len(uint32_t bits) { return ((size_t)bits + 7) / 8; }
+static inline size_t bits_len(uint32_t bits) { return bits / 8 + (bits % 8 != 0); }
 uint32_t bits_count(const uint8_t *b, uint32_t bits);
 /* True when no bit at or after `bits` is set in the last byte. */
 bool bits_spare_clear(const uint8_t *b, uint32_t bits);
