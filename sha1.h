@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* sha1.h - SHA-1 (and SHA-256 later for BEP 52): one stream at a time through
- * BearSSL or the CPU's SHA instructions, and many equal streams at once, one
- * per SIMD lane. The lanes are one readable C function over GCC vector types,
- * compiled for several widths and chosen at run time on x86. */
+/* sha1.h - SHA-1 (and SHA-256 later for BEP 52): one stream at a time, in plain
+ * C or with the CPU's SHA instructions, and many streams at once, one per SIMD
+ * lane. The lanes are one readable C function over GCC vector types, compiled
+ * for several widths and chosen at run time on x86. */
 #ifndef BT_SHA1_H
 #define BT_SHA1_H
 
@@ -23,12 +23,14 @@ void sha1_init(struct sha1 *);
 void sha1_update(struct sha1 *, const void *p, size_t n /* multiple of 64 */);
 void sha1_final(struct sha1 *, const void *tail, size_t n /* any */, uint8_t out[SHA1_LEN]);
 
-/* How many streams the widest lane function of this CPU takes at once, and its
- * name for people ("avx512", "avx2", "sse2", "neon", "plain", "sha-ni"). */
+/* How many streams this CPU takes at once at its best, at most SHA1_MAX_LANES,
+ * and by what, for people ("avx512+sha-ni", "avx512", "sha-ni", "avx2", "sse2",
+ * "neon", "altivec", "plain"). */
 #define SHA1_MAX_LANES 16
 size_t sha1_lanes(void);
 const char *sha1_lanes_name(void);
-/* Feeds len bytes (a multiple of 64) to each of n streams, any n. */
+/* Feeds len bytes (a multiple of 64) to each of n streams, any n; fastest when n
+ * is a multiple of sha1_lanes. The streams must differ from each other. */
 void sha1_update_many(struct sha1 *const s[], const uint8_t *const p[], size_t n, size_t len);
 
 /* Whole messages of any lengths, each scattered over an iovec whose parts are
@@ -41,7 +43,8 @@ struct sha1_job {
 };
 void sha1_many(struct sha1_job *jobs, size_t n);
 
-/* Choice of implementation by name, for tests and bench; false = not on this CPU. */
+/* Choice by name, for tests and bench, until the next call; NULL = the best
+ * again. False = not on this CPU, and nothing changes. */
 bool sha1_force(const char *name);
 
 #endif
