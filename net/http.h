@@ -19,31 +19,48 @@ struct url {
 	struct slice userinfo; /* never logged */
 	struct slice host;    /* without brackets */
 	uint16_t port;        /* default of the scheme filled in */
-	struct slice path;    /* from '/', query included, fragment cut; "/" when absent */
+	struct slice path;    /* from '/', query included, fragment cut; "/" when absent.
+	                       * Begins with '?' in "http://host?query" */
 };
 bool url_parse(struct slice text, struct url *); /* false: control bytes, no host, bad port.. */
+bool url_scheme_is(const struct url *, const char *lower);
+/* "host", "host:port" or "[v6]:port"; the scheme's own port is left out. */
+void url_put_authority(struct buf *, const struct url *);
+/* As a request target: '/' put first when missing, blanks and non-ASCII as %XX. */
+void url_put_path(struct buf *, struct slice path);
 void url_escape(struct buf *, struct slice raw);  /* %XX but for unreserved bytes */
-/* Relative reference resolved against base (RFC 3986 5.2), appended to out. */
+/* Undoes %XX, other text as it is; cut at max. Returns the bytes in out. */
+size_t url_unescape(uint8_t *out, size_t max, struct slice text);
+/* Relative reference resolved against base (RFC 3986 5.2), appended to out. The
+ * base's userinfo and the fragment are left out. */
 bool url_resolve(struct buf *out, const struct url *base, struct slice ref);
-/* For logs and errors: without userinfo, query cut to its key names, escaped. */
+/* For logs and errors: without userinfo, query cut to its key names, path
+ * elements that look like a passkey cut, escaped. */
 void url_redact(char *out, size_t size, struct slice text);
 
 /* ---- http_parse.c: bytes in, decoded body out ---- */
 #define HTTP_HEAD_MAX (16u << 10)
 struct http_parser {
-	int status;
+	int status;         /* 0 until the status line is in */
 	uint64_t body_left; /* of the length or the current chunk */
-	uint8_t state;      /* private */
-	bool done, chunked, until_close;
+	bool head_done;     /* status, location and retry_after are final */
+	bool done;          /* the answer is whole */
+	bool too_long;      /* refused because body is at its max */
+	bool chunked, until_close;
 	char location[2048]; /* "" = none */
-	uint32_t retry_after; /* seconds, 0 = none */
-	size_t head_len;    /* private: header bytes so far */
-	size_t line_len;
+	uint32_t retry_after; /* seconds, at most a day, 0 = none */
+	/* private */
+	uint8_t state, interim;
+	bool has_length, encoded;
+	uint64_t length;
+	size_t head_len; /* bytes of headers and trailers so far */
+	size_t line_len; /* bytes of the current line; more than line holds are dropped */
 	char line[4096];
 };
 void http_parser_init(struct http_parser *);
 /* Consumes all of in; appends body bytes to body (whose max bounds it). 0, or -1
- * with *why. p->done once the answer is whole. */
+ * with *why (static text). p->done once the answer is whole; bytes after that are
+ * ignored, as the connection is closed anyway. Not to be called again after -1. */
 int http_parse(struct http_parser *, struct slice in, struct buf *body, const char **why) BT_MUST_USE;
 /* The peer closed: 0 if that may end the answer, -1 otherwise. */
 int http_parse_eof(struct http_parser *, const char **why) BT_MUST_USE;
