@@ -1,0 +1,370 @@
+/* SPDX-License-Identifier: MIT */
+/* connect.c - connections out and in until the handshake is through (BEP 3), and
+ * their end. Limits: half-open ones, all peers, incoming ones without a torrent.
+ * A connection to ourselves and a second one to the same client (by peer id) are
+ * noticed here; when both ends dial at once both drop the same one of the two.
+ * When the client is full a newcomer of higher canonical priority (BEP 40)
+ * replaces an idle peer of lower. */
+#include "swarm/swarm.h"
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+enum { DIAL_BURST = 8, DIAL_PAUSE_MS = 100, DIAL_IDLE_MS = 60000, CROSSING_MS = 5000 };
+
+static void on_close(struct later *l);
+static void on_event(struct ev *ev, uint32_t events);
+
+static struct peer *peer_new(struct client *c, int fd, const struct addr *addr, bool outgoing)
+{
+	struct peer *p = alloc_array(1, sizeof(*p));
+	if (!p)
+		return NULL;
+	p->c = c;
+	p->fd = fd;
+	p->addr = *addr;
+	p->outgoing = outgoing;
+	p->state = outgoing ? PEER_CONNECTING : PEER_SHAKING;
+	p->rx.frame = LOC_NONE;
+	list_init(&p->on_torrent);
+	list_init(&p->on_frame_waiting);
+	list_init(&p->on_down_waiting);
+	list_init(&p->on_up_waiting);
+	list_init(&p->on_disk_waiting);
+	later_init(&p->flush, peer_on_flush);
+	later_init(&p->closer, on_close);
+	timer_init(&p->timer, peer_on_timer);
+	buf_init(&p->in, WIRE_EXTENDED_MAX + 16);
+	buf_init(&p->out, OUT_MAX);
+	if (ev_add(&c->net, &p->ev, fd, outgoing ? EPOLLOUT : EPOLLIN, on_event)) {
+		free(p);
+		return NULL;
+	}
+	timer_set(&c->net, &p->timer, outgoing ? CONNECT_TIMEOUT_MS : HANDSHAKE_TIMEOUT_MS);
+	return p;
+}
+
+static void forget(struct peer *p)
+{
+	struct bt_torrent *t = p->t;
+	if (p->state == PEER_READY) {
+		rx_drop(p);
+		requests_drop_all(p, false);
+		if (p->has_all)
+			picker_peer_all(t->picker, -1);
+		else if (p->bits)
+			picker_peer_bits(t->picker, p->bits, -1);
+		if (p->counted_seed)
+			t->nseeds--;
+		t->npeers--;
+		if (!p->am_choking)
+			choke_soon(t);
+	} else if (p->outgoing) {
+		t->nhalf_open--;
+		p->c->nhalf_open--;
+	}
+	struct known *k = known_by_number(t, p->number);
+	if (k) {
+		k->peer = NULL;
+		if (p->state == PEER_READY && p->down.total + p->up.total > 0)
+			k->fails = 0;
+		known_failed(t, k);
+	}
+	k = known_by_number(t, p->listen_number);
+	if (k && k->peer == p) {
+		k->peer = NULL;
+		known_failed(t, k);
+	}
+}
+
+void peer_close_now(struct peer *p)
+{
+	struct bt_torrent *t = p->t;
+	if (t)
+		forget(p);
+	else
+		p->c->npending--;
+	p->c->npeers--;
+	list_remove(&p->on_torrent);
+	list_remove(&p->on_frame_waiting);
+	list_remove(&p->on_down_waiting);
+	list_remove(&p->on_up_waiting);
+	list_remove(&p->on_disk_waiting);
+	ev_del(&p->ev);
+	timer_clear(&p->c->net, &p->timer);
+	later_cancel(&p->flush);
+	later_cancel(&p->closer);
+	close(p->fd);
+	buf_release(&p->in);
+	buf_release(&p->out);
+	free(p->bits);
+	free(p->reqs);
+	free(p->ups);
+	free(p);
+	if (t && !t->closing)
+		connect_schedule(t);
+}
+
+static void on_close(struct later *l)
+{
+	struct peer *p = container_of(l, struct peer, closer);
+	if (p->c->verbose && p->t) {
+		char text[ADDR_TEXT];
+		client_event(p->c, BT_EV_LOG, p->t, "peer %s closed: %s", addr_format(&p->addr, text), p->why);
+	}
+	peer_close_now(p);
+}
+
+/* ---- out ---- */
+
+static bool dial(struct bt_torrent *t, struct known *k)
+{
+	struct client *c = t->c;
+	static const uint8_t any[16];
+	bool bound = c->bind.v6 || memcmp(c->bind.ip, any, sizeof(any));
+	if (bound && c->bind.v6 != k->addr.v6) {
+		k->fails = 255; /* the other family: never */
+		return true;
+	}
+	int fd = tcp_connect(&k->addr, bound ? &c->bind : NULL);
+	if (fd < 0) {
+		known_failed(t, k);
+		return fd != -EMFILE && fd != -ENFILE && fd != -ENOBUFS;
+	}
+	struct peer *p = peer_new(c, fd, &k->addr, true);
+	if (!p) {
+		close(fd);
+		known_failed(t, k);
+		return false;
+	}
+	p->t = t;
+	p->number = known_number(t, k);
+	k->peer = p;
+	list_push_back(&t->peers, &p->on_torrent);
+	c->npeers++;
+	c->nhalf_open++;
+	t->nhalf_open++;
+	return true;
+}
+
+void connect_on_timer(struct timer *timer)
+{
+	struct bt_torrent *t = container_of(timer, struct bt_torrent, connect_timer);
+	struct client *c = t->c;
+	uint64_t wait = DIAL_IDLE_MS;
+	if (t->closing || !t->opened || t->state == BT_FAILED || t->state == BT_FINISHED)
+		return;
+	for (int i = 0; i < DIAL_BURST; i++) {
+		if (c->npeers >= c->max_peers || c->nhalf_open >= HALF_OPEN_MAX) {
+			wait = 1000;
+			break;
+		}
+		struct known *k = known_next(t, &wait);
+		if (!k)
+			break;
+		wait = DIAL_PAUSE_MS;
+		if (!dial(t, k)) {
+			wait = 1000;
+			break;
+		}
+	}
+	if (wait != UINT64_MAX)
+		timer_set(&c->net, &t->connect_timer, min_u64(wait, DIAL_IDLE_MS));
+}
+
+void connect_schedule(struct bt_torrent *t)
+{
+	timer_set(&t->c->net, &t->connect_timer, 1);
+}
+
+/* ---- in ---- */
+
+/* Full: an idle peer of lower priority than the newcomer makes room (BEP 40). */
+static bool make_room(struct client *c, const struct addr *from)
+{
+	uint32_t newcomer = peer_priority(&c->external, from);
+	struct peer *worst = NULL;
+	uint32_t worst_priority = newcomer;
+	for (struct list *tl = c->torrents.next; tl != &c->torrents; tl = tl->next) {
+		struct bt_torrent *t = container_of(tl, struct bt_torrent, on_client);
+		for (struct list *l = t->peers.next; l != &t->peers; l = l->next) {
+			struct peer *p = container_of(l, struct peer, on_torrent);
+			uint32_t priority = peer_priority(&c->external, &p->addr);
+			if (p->why || p->req_n || p->up_n || c->net.now_ms - p->since_ms < 60000 ||
+			    priority >= worst_priority)
+				continue;
+			worst = p;
+			worst_priority = priority;
+		}
+	}
+	if (!worst)
+		return false;
+	peer_fail(worst, "made room for another");
+	return true;
+}
+
+void connect_in(struct client *c, int fd, const struct addr *from)
+{
+	struct peer *p = NULL;
+	if (!c->stopping && c->npending < PENDING_MAX && (c->npeers < c->max_peers || make_room(c, from)))
+		p = peer_new(c, fd, from, false);
+	if (!p) {
+		close(fd);
+		return;
+	}
+	list_push_back(&c->pending, &p->on_torrent);
+	c->npending++;
+	c->npeers++;
+}
+
+/* ---- handshake ---- */
+
+static void send_handshake(struct peer *p)
+{
+	uint8_t hs[HANDSHAKE_LEN];
+	handshake_put(hs, p->t->info_hash, p->c->peer_id);
+	/* an empty socket buffer takes 68 bytes or the connection is dead */
+	if (send(p->fd, hs, sizeof(hs), MSG_NOSIGNAL) != (ssize_t)sizeof(hs))
+		peer_fail(p, "connection lost");
+}
+
+static struct peer *find_by_id(struct bt_torrent *t, const uint8_t id[20], const struct peer *not_this)
+{
+	for (struct list *l = t->peers.next; l != &t->peers; l = l->next) {
+		struct peer *p = container_of(l, struct peer, on_torrent);
+		if (p != not_this && p->state == PEER_READY && !p->why && memcmp(p->id, id, sizeof(p->id)) == 0)
+			return p;
+	}
+	return NULL;
+}
+
+/* A second connection to the same client. Keep the older one, unless both ends
+ * dialled at about the same time: then the one the higher peer id dialled. */
+static bool settle_duplicate(struct peer *p)
+{
+	struct peer *old = find_by_id(p->t, p->id, p);
+	if (!old)
+		return true;
+	bool crossing = old->outgoing != p->outgoing && p->c->net.now_ms - old->since_ms < CROSSING_MS;
+	bool ours_wins = memcmp(p->c->peer_id, p->id, 20) > 0;
+	if (crossing && p->outgoing == ours_wins) {
+		peer_fail(old, "second connection");
+		return true;
+	}
+	peer_fail(p, "second connection");
+	return false;
+}
+
+static bool adopt(struct peer *p, struct bt_torrent *t)
+{
+	if (known_ip_banned(t, &p->addr)) {
+		peer_fail(p, "banned");
+		return false;
+	}
+	struct known *k = known_add(t, &p->addr, false);
+	if (k && (k->banned || k->peer)) {
+		peer_fail(p, k->banned ? "banned" : "second connection");
+		return false;
+	}
+	p->t = t;
+	if (k) {
+		k->peer = p;
+		p->number = known_number(t, k);
+	}
+	list_remove(&p->on_torrent);
+	list_push_back(&t->peers, &p->on_torrent);
+	p->c->npending--;
+	return true;
+}
+
+static void on_handshake(struct peer *p, const struct handshake *h)
+{
+	if (!p->outgoing) {
+		struct bt_torrent *t = torrent_find(p->c, h->info_hash);
+		if (!t || !t->opened || t->closing || t->check_only || t->state == BT_FAILED ||
+		    t->state == BT_FINISHED) {
+			peer_fail(p, "unknown torrent");
+			return;
+		}
+		if (!adopt(p, t))
+			return;
+		send_handshake(p);
+	} else if (memcmp(h->info_hash, p->t->info_hash, sizeof(h->info_hash)) != 0) {
+		peer_fail(p, "other torrent");
+		return;
+	}
+	memcpy(p->id, h->peer_id, sizeof(p->id));
+	if (memcmp(p->id, p->c->peer_id, sizeof(p->id)) == 0) {
+		struct known *k = peer_known(p);
+		if (k && p->outgoing)
+			k->listens = false; /* our own address: never dial it again */
+		peer_fail(p, "ourselves");
+		return;
+	}
+	if (p->why || !settle_duplicate(p))
+		return;
+	p->fast = handshake_has_fast(h);
+	p->extended = handshake_has_extensions(h);
+	if (p->outgoing) {
+		p->c->nhalf_open--;
+		p->t->nhalf_open--;
+	}
+	p->t->npeers++;
+	peer_start(p);
+}
+
+static void read_handshake(struct peer *p)
+{
+	uint8_t bytes[HANDSHAKE_LEN];
+	struct handshake h;
+	ssize_t n = read(p->fd, bytes, HANDSHAKE_LEN - p->in.n); /* not a byte more */
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return;
+	if (n <= 0) {
+		peer_fail(p, n == 0 ? "closed by peer" : "connection lost");
+		return;
+	}
+	buf_put(&p->in, bytes, (size_t)n);
+	int r = handshake_next(slice_of(p->in.p, p->in.n), &h);
+	if (r < 0 || p->in.failed) {
+		peer_fail(p, "not BitTorrent");
+	} else if (r > 0) {
+		buf_release(&p->in);
+		on_handshake(p, &h);
+	}
+}
+
+static void on_event(struct ev *ev, uint32_t events)
+{
+	struct peer *p = container_of(ev, struct peer, ev);
+	if (p->why)
+		return;
+	switch (p->state) {
+	case PEER_CONNECTING: {
+		if (tcp_connect_result(p->fd)) {
+			peer_fail(p, "cannot connect");
+			return;
+		}
+		p->state = PEER_SHAKING;
+		timer_set(&p->c->net, &p->timer, HANDSHAKE_TIMEOUT_MS);
+		ev_mod(&p->ev, EPOLLIN);
+		send_handshake(p);
+		return;
+	}
+	case PEER_SHAKING:
+		if (events & EPOLLIN)
+			read_handshake(p);
+		return;
+	case PEER_READY:
+		if (events & EPOLLOUT)
+			peer_flush_later(p);
+		if (!(events & EPOLLIN))
+			return;
+		if (list_linked(&p->on_frame_waiting) || list_linked(&p->on_down_waiting))
+			peer_fail(p, "connection lost"); /* not armed: this is a hang-up */
+		else
+			peer_on_readable(p);
+		return;
+	}
+}

@@ -1,0 +1,440 @@
+/* SPDX-License-Identifier: MIT */
+/* peer.c - one peer after the handshake: what its messages mean (BEP 3, 6, 10,
+ * 21, 54), its timers, its output queue. Writing happens once per turn, in
+ * peer_on_flush. An offence is reported by peer_fail; the peer is closed at the
+ * end of the turn, so handlers need not care who still stands in it. */
+#include "swarm/swarm.h"
+#include <errno.h>
+#include <stdlib.h>
+
+enum { REJECTS_MAX = 50 /* in a row, as libtorrent */, HELLOS_MAX = 16 };
+
+void peer_fail(struct peer *p, const char *why)
+{
+	if (p->why)
+		return;
+	p->why = why;
+	later_add(&p->c->net, &p->closer);
+}
+
+void peer_flush_later(struct peer *p)
+{
+	later_add(&p->c->net, &p->flush);
+}
+
+struct known *peer_known(const struct peer *p)
+{
+	return p->t ? known_by_number(p->t, p->number) : NULL;
+}
+
+bool peer_has(const struct peer *p, uint32_t piece)
+{
+	return p->has_all || (p->bits && bit_get(p->bits, piece));
+}
+
+bool peer_is_seed(const struct peer *p)
+{
+	return p->has_all || (p->t && p->nhave == p->t->limits.pieces);
+}
+
+/* ---- what it has ---- */
+
+static void count_seed(struct peer *p)
+{
+	bool seed = peer_is_seed(p);
+	if (seed == p->counted_seed)
+		return;
+	p->counted_seed = seed;
+	p->t->nseeds += seed ? 1u : -1u;
+	struct known *k = peer_known(p), *l = known_by_number(p->t, p->listen_number);
+	if (k)
+		k->seed = seed;
+	if (l)
+		l->seed = seed;
+}
+
+void peer_update_interest(struct peer *p)
+{
+	bool want = p->nwanted > 0 && !p->t->seeding;
+	if (want != p->am_interested) {
+		p->am_interested = want;
+		wire_put_simple(&p->out, want ? WIRE_INTERESTED : WIRE_NOT_INTERESTED);
+		peer_flush_later(p);
+	}
+	if (p->t->seeding && (peer_is_seed(p) || p->hello.upload_only))
+		peer_fail(p, "both complete");
+}
+
+/* Haves wait in the torrent's log until here: told to the peer, or counted off. */
+void peer_catch_up(struct peer *p)
+{
+	struct bt_torrent *t = p->t;
+	if (p->have_seen == t->have_log_len)
+		return;
+	for (; p->have_seen < t->have_log_len; p->have_seen++) {
+		uint32_t piece = t->have_log[p->have_seen];
+		if (peer_has(p, piece)) {
+			if (p->nwanted)
+				p->nwanted--;
+		} else if (picker_has(t->picker, piece)) {
+			wire_put_have(&p->out, piece);
+		}
+	}
+	peer_flush_later(p);
+	peer_update_interest(p);
+}
+
+static bool bits_alloc(struct peer *p)
+{
+	if (!p->bits)
+		p->bits = alloc_array(bits_len(p->t->limits.pieces), 1);
+	if (!p->bits)
+		peer_fail(p, "out of memory");
+	return p->bits != NULL;
+}
+
+static void on_have(struct peer *p, uint32_t piece)
+{
+	if (peer_has(p, piece) || !bits_alloc(p))
+		return;
+	peer_catch_up(p);
+	bit_set(p->bits, piece);
+	p->nhave++;
+	picker_peer_has(p->t->picker, piece);
+	if (picker_wants(p->t->picker, piece)) {
+		p->nwanted++;
+		if (p->starved)
+			peer_flush_later(p);
+	}
+	count_seed(p);
+	peer_update_interest(p);
+}
+
+static void on_bitfield(struct peer *p, struct slice bits)
+{
+	struct bt_torrent *t = p->t;
+	if (!bits_alloc(p))
+		return;
+	peer_catch_up(p);
+	memcpy(p->bits, bits.p, bits.n);
+	p->nhave = bits_count(p->bits, t->limits.pieces);
+	if (p->nhave == t->limits.pieces) { /* cheaper kept as one flag */
+		free(p->bits);
+		p->bits = NULL;
+		p->has_all = true;
+		picker_peer_all(t->picker, 1);
+		p->nwanted = picker_missing(t->picker);
+		return;
+	}
+	picker_peer_bits(t->picker, p->bits, 1);
+	const uint8_t *have = picker_have_bits(t->picker);
+	for (uint32_t i = 0; i < t->limits.pieces; i++) {
+		if (i % 8 == 0 && !(bits.p[i / 8] & ~have[i / 8])) {
+			i += 7;
+			continue;
+		}
+		if (bit_get(p->bits, i) && picker_wants(t->picker, i))
+			p->nwanted++;
+	}
+}
+
+static void on_first_news(struct peer *p, const struct wire_msg *m)
+{
+	if (p->told_bits || p->nhave) {
+		peer_fail(p, "bitfield out of place");
+		return;
+	}
+	if (m->type != WIRE_BITFIELD && !p->fast) {
+		peer_fail(p, "fast message without the extension");
+		return;
+	}
+	p->told_bits = true;
+	if (m->type == WIRE_HAVE_ALL) {
+		p->has_all = true;
+		p->nhave = p->t->limits.pieces;
+		picker_peer_all(p->t->picker, 1);
+		p->nwanted = picker_missing(p->t->picker);
+		p->have_seen = p->t->have_log_len; /* it needs none of them */
+	} else if (m->type == WIRE_BITFIELD) {
+		on_bitfield(p, m->payload);
+	}
+	if (p->why)
+		return;
+	count_seed(p);
+	peer_update_interest(p);
+}
+
+/* A complete peer that loses a piece gets a bit field of its own. */
+static void on_dont_have(struct peer *p, uint32_t piece)
+{
+	struct bt_torrent *t = p->t;
+	if (!peer_has(p, piece))
+		return;
+	peer_catch_up(p);
+	if (p->has_all) {
+		if (!bits_alloc(p))
+			return;
+		for (uint32_t i = 0; i < t->limits.pieces; i++)
+			bit_set(p->bits, i);
+		p->has_all = false;
+		picker_peer_all(t->picker, -1);
+		picker_peer_bits(t->picker, p->bits, 1);
+	}
+	bit_clear(p->bits, piece);
+	p->nhave--;
+	picker_peer_lacks(t->picker, piece);
+	if (picker_wants(t->picker, piece) && p->nwanted)
+		p->nwanted--;
+	count_seed(p);
+	peer_update_interest(p);
+}
+
+void peer_send_dont_have(struct peer *p, uint32_t piece)
+{
+	if (!p->hello.donthave)
+		return;
+	ext_put_donthave(&p->out, p->hello.donthave, piece);
+	peer_flush_later(p);
+}
+
+/* ---- extensions ---- */
+
+static void send_hello(struct peer *p)
+{
+	struct ext_hello_out hello = {
+		.client = "bt/" BT_VERSION,
+		.port = p->c->port,
+		.reqq = UPLOADS_MAX,
+		.upload_only = p->t->seeding,
+		.peer = &p->addr,
+	};
+	ext_put_hello(&p->out, &hello);
+}
+
+static void on_hello(struct peer *p, struct slice payload)
+{
+	if (++p->hellos > HELLOS_MAX || ext_hello_parse(payload, &p->hello)) {
+		peer_fail(p, "bad extension handshake");
+		return;
+	}
+	if (p->hello.port && !p->outgoing) { /* where it can be reached later */
+		struct addr a = p->addr;
+		a.port = p->hello.port;
+		struct known *k = addr_is_usable_peer(&a) ? known_add(p->t, &a, true) : NULL;
+		if (k && !k->peer) {
+			k->peer = p;
+			k->seed = p->counted_seed;
+			p->listen_number = known_number(p->t, k);
+		}
+	}
+	peer_update_interest(p);
+}
+
+static void on_extended(struct peer *p, const struct wire_msg *m)
+{
+	uint32_t piece;
+	if (!p->extended) {
+		peer_fail(p, "extended message without the extension");
+		return;
+	}
+	if (m->ext_id == EXT_HANDSHAKE)
+		on_hello(p, m->payload);
+	else if (m->ext_id == EXT_DONTHAVE && ext_donthave_parse(m->payload, p->t->limits.pieces, &piece))
+		on_dont_have(p, piece);
+}
+
+/* ---- messages ---- */
+
+static void on_reject(struct peer *p, const struct wire_msg *m)
+{
+	int pos = request_find(p, m->index, m->begin);
+	if (pos < 0)
+		return; /* cancelled meanwhile */
+	if (p->rx.active && p->rx.piece == m->index && p->rx.begin == m->begin)
+		rx_drop(p);
+	request_remove(p, (uint32_t)pos);
+	picker_unrequest(p->t->picker, m->index, m->begin / BLOCK_LEN);
+	if (!p->peer_choking && ++p->rejects > REJECTS_MAX)
+		peer_fail(p, "rejects everything");
+	requests_wake(p->t);
+	if (p->rejects < 4) /* else wait for better news than the next reject */
+		peer_flush_later(p);
+}
+
+static void remember(uint32_t *v, uint32_t *n, uint32_t piece)
+{
+	for (uint32_t i = 0; i < *n; i++)
+		if (v[i] == piece)
+			return;
+	if (*n < FAST_IN_MAX)
+		v[(*n)++] = piece;
+}
+
+void peer_on_message(struct peer *p, const struct wire_msg *m)
+{
+	switch (m->type) {
+	case WIRE_KEEP_ALIVE:
+	case WIRE_PORT:
+	case WIRE_UNKNOWN:
+		return;
+	case WIRE_CHOKE:
+		p->peer_choking = true;
+		if (!p->fast) /* with BEP 6 each order is still answered */
+			requests_drop_all(p, false);
+		return;
+	case WIRE_UNCHOKE:
+		p->peer_choking = false;
+		p->rejects = 0;
+		peer_flush_later(p);
+		return;
+	case WIRE_INTERESTED:
+		p->peer_interested = true;
+		if (p->am_choking)
+			choke_soon(p->t);
+		return;
+	case WIRE_NOT_INTERESTED:
+		p->peer_interested = false;
+		if (!p->am_choking)
+			choke_soon(p->t);
+		return;
+	case WIRE_HAVE:
+		on_have(p, m->index);
+		return;
+	case WIRE_BITFIELD:
+	case WIRE_HAVE_ALL:
+	case WIRE_HAVE_NONE:
+		on_first_news(p, m);
+		return;
+	case WIRE_REQUEST:
+		upload_request(p, m);
+		return;
+	case WIRE_CANCEL:
+		upload_cancel(p, m);
+		return;
+	case WIRE_REJECT:
+		if (p->fast)
+			on_reject(p, m);
+		else
+			peer_fail(p, "fast message without the extension");
+		return;
+	case WIRE_ALLOWED_FAST:
+		remember(p->fast_in, &p->nfast_in, m->index);
+		peer_flush_later(p);
+		return;
+	case WIRE_SUGGEST:
+		remember(p->suggested, &p->nsuggested, m->index);
+		return;
+	case WIRE_EXTENDED:
+		on_extended(p, m);
+		return;
+	case WIRE_PIECE:
+		return; /* receive.c's */
+	}
+}
+
+/* ---- start ---- */
+
+/* Tells what we have (which must come first), what we speak, and which pieces a
+ * newcomer may have while choked (BEP 6: only worth it for one with few pieces,
+ * which is all we know of it yet). */
+void peer_start(struct peer *p)
+{
+	struct bt_torrent *t = p->t;
+	p->state = PEER_READY;
+	p->since_ms = p->last_in_ms = p->last_out_ms = p->c->net.now_ms;
+	p->am_choking = p->peer_choking = true;
+	p->have_seen = t->have_log_len;
+	p->req_target = REQUESTS_MIN;
+	p->scatter = 2;
+	if (p->fast && t->npieces_have == t->limits.pieces)
+		wire_put_simple(&p->out, WIRE_HAVE_ALL);
+	else if (t->npieces_have)
+		wire_put_bitfield(&p->out, picker_have_bits(t->picker), t->limits.pieces);
+	else if (p->fast)
+		wire_put_simple(&p->out, WIRE_HAVE_NONE);
+	if (p->extended)
+		send_hello(p);
+	if (p->fast) {
+		uint32_t set[FAST_SET];
+		size_t n = fast_set(&p->addr, t->info_hash, t->limits.pieces, set, FAST_SET);
+		for (size_t i = 0; i < n; i++) {
+			if (!picker_has(t->picker, set[i]))
+				continue;
+			p->fast_out[p->nfast_out++] = set[i];
+			wire_put_index(&p->out, WIRE_ALLOWED_FAST, set[i]);
+		}
+	}
+	peer_set_timer(p);
+	peer_flush_later(p);
+}
+
+/* ---- output and timers ---- */
+
+void peer_arm(struct peer *p)
+{
+	bool wait = list_linked(&p->on_frame_waiting) || list_linked(&p->on_down_waiting);
+	ev_mod(&p->ev, (wait ? 0 : EPOLLIN) | (p->ev.events & EPOLLOUT));
+}
+
+void peer_on_flush(struct later *l)
+{
+	struct peer *p = container_of(l, struct peer, flush);
+	if (p->why || p->state != PEER_READY)
+		return;
+	peer_refill(p);
+	bool full = upload_send(p);
+	if (p->why)
+		return;
+	if (p->out.failed) {
+		peer_fail(p, "output queue full");
+		return;
+	}
+	ev_mod(&p->ev, (p->ev.events & ~(uint32_t)EPOLLOUT) | (full ? EPOLLOUT : 0));
+	peer_arm(p);
+}
+
+void peer_set_timer(struct peer *p)
+{
+	uint64_t now = p->c->net.now_ms;
+	uint64_t at = min_u64(p->last_in_ms + PEER_SILENT_MS, p->last_out_ms + KEEP_ALIVE_MS);
+	if (p->req_n && !p->snubbed)
+		at = min_u64(at, p->last_block_ms + BLOCK_TIMEOUT_MS);
+	timer_set(&p->c->net, &p->timer, at > now ? at - now : 1);
+}
+
+/* Owed data does not come: leave its blocks to others, keep one order as a probe. */
+static void snub(struct peer *p)
+{
+	p->snubbed = true;
+	p->req_target = REQUESTS_MIN;
+	requests_drop_all(p, true);
+	p->last_block_ms = p->c->net.now_ms;
+	peer_flush_later(p);
+}
+
+void peer_on_timer(struct timer *timer)
+{
+	struct peer *p = container_of(timer, struct peer, timer);
+	uint64_t now = p->c->net.now_ms;
+	if (p->state != PEER_READY) {
+		peer_fail(p, p->state == PEER_CONNECTING ? "no answer" : "no handshake");
+		return;
+	}
+	if (now - p->last_in_ms >= PEER_SILENT_MS && !list_linked(&p->on_frame_waiting) &&
+	    !list_linked(&p->on_down_waiting)) {
+		peer_fail(p, "silent for too long");
+		return;
+	}
+	if (p->req_n && !p->snubbed && now - p->last_block_ms >= BLOCK_TIMEOUT_MS) {
+		if (list_linked(&p->on_frame_waiting) || list_linked(&p->on_down_waiting))
+			p->last_block_ms = now; /* it is us who do not read */
+		else
+			snub(p);
+	}
+	if (now - p->last_out_ms >= KEEP_ALIVE_MS) {
+		p->last_out_ms = now;
+		wire_put_simple(&p->out, WIRE_KEEP_ALIVE);
+		peer_flush_later(p);
+	}
+	peer_set_timer(p);
+}

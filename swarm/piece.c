@@ -1,0 +1,405 @@
+/* SPDX-License-Identifier: MIT */
+/* piece.c - blocks that have come, pieces that are whole. A whole piece goes to
+ * the store, which hashes and writes it; a good one is announced, a bad one is
+ * ordered anew. Who sent a wrong block is found by comparing block sums of the
+ * bad copy with those of the good one that comes later (libtorrent's smart ban);
+ * a bad piece that one peer sent alone needs no comparison.
+ *
+ * Blocks of unfinished pieces hold frames. When the pool gets short, the store
+ * writes such blocks early and the frames go back; `user` of an open piece counts
+ * the writes under way, and its check waits for them. */
+#include "swarm/swarm.h"
+#include <errno.h>
+#include <stdlib.h>
+
+enum { WRITE_RUN = 64 /* blocks per early write */ };
+
+static uintptr_t writes_of(const struct open_piece *op) { return (uintptr_t)op->user; }
+
+static bool is_frame(uint32_t loc) { return loc != LOC_NONE && loc != LOC_FILE; }
+
+static void frames_back(struct client *c)
+{
+	if (c->frames_short && disk_frames_free(c->disk) >= disk_frames_total(c->disk) / 4)
+		client_wake_frames(c);
+}
+
+static void check_later(struct bt_torrent *t, uint32_t piece)
+{
+	void *v = t->checks_waiting;
+	if (!grow_array(&v, &t->checks_cap, t->nchecks_waiting + 1, sizeof(*t->checks_waiting))) {
+		torrent_fail(t, "out of memory");
+		return;
+	}
+	t->checks_waiting = v;
+	t->checks_waiting[t->nchecks_waiting++] = piece;
+}
+
+static bool submit_check(struct bt_torrent *t, struct open_piece *op)
+{
+	uint32_t some[1024], *locs = some;
+	if (op->nblocks > ARRAY_LEN(some)) {
+		locs = alloc_array(op->nblocks, sizeof(*locs));
+		if (!locs)
+			return false;
+	}
+	for (uint32_t i = 0; i < op->nblocks; i++)
+		locs[i] = op->blocks[i].loc;
+	bool ok = store_check(t->store, op->index, locs, op->nblocks, op->failed_before);
+	if (ok)
+		for (uint32_t i = 0; i < op->nblocks; i++)
+			op->blocks[i].loc = LOC_FILE; /* the store's now */
+	if (locs != some)
+		free(locs);
+	return ok;
+}
+
+static void piece_complete(struct bt_torrent *t, struct open_piece *op)
+{
+	op->checking = true;
+	if (writes_of(op) || t->nchecks_waiting || !submit_check(t, op))
+		check_later(t, op->index);
+}
+
+void piece_retry_checks(struct bt_torrent *t)
+{
+	size_t kept = 0;
+	bool full = false;
+	for (size_t i = 0; i < t->nchecks_waiting; i++) {
+		struct open_piece *op = picker_open(t->picker, t->checks_waiting[i]);
+		if (!op)
+			continue;
+		if (full || writes_of(op)) {
+			t->checks_waiting[kept++] = op->index;
+		} else if (!submit_check(t, op)) {
+			full = true;
+			t->checks_waiting[kept++] = op->index;
+		}
+	}
+	t->nchecks_waiting = kept;
+}
+
+/* p->rx holds a whole block. was_requested: it was still on order at this peer. */
+void piece_block_done(struct peer *p, bool was_requested)
+{
+	struct bt_torrent *t = p->t;
+	struct incoming *rx = &p->rx;
+	uint32_t b = rx->begin / BLOCK_LEN;
+
+	if (rx->discard) {
+		if (was_requested) { /* lost on the way (no frame, no page): order it again */
+			picker_unrequest(t->picker, rx->piece, b);
+			requests_wake(t);
+		}
+		return;
+	}
+	struct open_piece *op = picker_open(t->picker, rx->piece);
+	bool others = op && op->blocks[b].requests > 1;
+	enum picker_got got = picker_got(t->picker, rx->piece, b, p->number, was_requested);
+	if (got == GOT_DUPLICATE) {
+		t->wasted += rx->len;
+		if (rx->frame != LOC_NONE)
+			disk_frame_put(p->c->disk, rx->frame);
+		rx->frame = LOC_NONE;
+		return;
+	}
+	op = picker_open(t->picker, rx->piece);
+	op->blocks[b].loc = rx->in_place ? LOC_FILE : rx->frame;
+	rx->frame = LOC_NONE;
+	p->req_target++;
+	if (others)
+		requests_cancel_others(t, p, rx->piece, b);
+	if (got == GOT_LAST)
+		piece_complete(t, op);
+}
+
+/* ---- smart ban ---- */
+
+static void suspect_drop(struct bt_torrent *t, uint32_t i)
+{
+	struct suspect *s = &t->suspects[i];
+	for (uint32_t b = 0; b < s->nblocks; b++) {
+		struct known *k = known_by_number(t, s->from[b]);
+		if (k)
+			k->suspects--;
+	}
+	free(s->sums);
+	free(s->from);
+	*s = t->suspects[--t->nsuspects];
+}
+
+static void suspect_add(struct bt_torrent *t, const struct open_piece *op, const uint64_t *sums)
+{
+	if (t->nsuspects == SUSPECTS_MAX)
+		suspect_drop(t, 0);
+	struct suspect s = { .piece = op->index, .nblocks = op->nblocks };
+	s.sums = alloc_array(op->nblocks, sizeof(*s.sums));
+	s.from = alloc_array(op->nblocks, sizeof(*s.from));
+	if (!s.sums || !s.from) {
+		free(s.sums);
+		free(s.from);
+		return; /* no proof then; the piece is ordered again all the same */
+	}
+	memcpy(s.sums, sums, op->nblocks * sizeof(*sums));
+	for (uint32_t b = 0; b < op->nblocks; b++) {
+		s.from[b] = op->blocks[b].from;
+		struct known *k = known_by_number(t, s.from[b]);
+		if (k)
+			k->suspects++;
+	}
+	t->suspects[t->nsuspects++] = s;
+}
+
+/* A good copy is here: whoever sent a block that differs is guilty, nobody else. */
+static void suspects_judge(struct bt_torrent *t, uint32_t piece, const uint64_t *sums, uint32_t n)
+{
+	for (uint32_t i = 0; i < t->nsuspects;) {
+		struct suspect *s = &t->suspects[i];
+		if (s->piece != piece) {
+			i++;
+			continue;
+		}
+		for (uint32_t b = 0; sums && b < s->nblocks && b < n; b++) {
+			struct known *k = known_by_number(t, s->from[b]);
+			if (k && s->sums[b] != sums[b])
+				known_ban(t, k, "sent wrong data");
+		}
+		suspect_drop(t, i);
+	}
+}
+
+static void piece_bad(struct bt_torrent *t, uint32_t piece, const uint64_t *sums, uint32_t n)
+{
+	struct open_piece *op = picker_open(t->picker, piece);
+	t->wasted += picker_piece_len(t->picker, piece);
+	client_event(t->c, BT_EV_LOG, t, "piece %u failed its hash check", piece);
+	if (!op)
+		return;
+	uint32_t only = op->blocks[0].from;
+	for (uint32_t b = 1; b < op->nblocks && only; b++)
+		if (op->blocks[b].from != only)
+			only = 0;
+	struct known *k = known_by_number(t, only);
+	if (k)
+		known_ban(t, k, "sent wrong data");
+	else if (sums && n == op->nblocks)
+		suspect_add(t, op, sums);
+	op->failed_before = true;
+	picker_reset(t->picker, piece);
+	requests_wake(t);
+}
+
+static void piece_lost(struct bt_torrent *t, uint32_t piece)
+{
+	if (!picker_has(t->picker, piece)) { /* never stored */
+		if (picker_open(t->picker, piece))
+			picker_reset(t->picker, piece);
+	} else {
+		picker_set_lost(t->picker, piece);
+		t->npieces_have--;
+		t->have_size -= picker_piece_len(t->picker, piece);
+		t->seeding = t->synced = false;
+		if (t->state == BT_SEEDING)
+			t->state = BT_DOWNLOADING;
+		client_event(t->c, BT_EV_WARNING, t, "piece %u did not reach the disk; it is fetched again", piece);
+		for (struct list *l = t->peers.next; l != &t->peers; l = l->next) {
+			struct peer *p = container_of(l, struct peer, on_torrent);
+			if (p->state != PEER_READY)
+				continue;
+			peer_catch_up(p);
+			peer_send_dont_have(p, piece);
+			if (peer_has(p, piece))
+				p->nwanted++;
+			peer_update_interest(p);
+		}
+	}
+	requests_wake(t);
+}
+
+void piece_on_check(struct bt_torrent *t, uint32_t piece, enum store_result result, const uint64_t *sums, uint32_t n)
+{
+	switch (result) {
+	case STORE_OK:
+		suspects_judge(t, piece, sums, n);
+		picker_set_have(t->picker, piece);
+		t->npieces_have++;
+		t->have_size += picker_piece_len(t->picker, piece);
+		void *v = t->have_log;
+		if (grow_array(&v, &t->have_log_cap, t->have_log_len + 1, sizeof(*t->have_log))) {
+			t->have_log = v;
+			t->have_log[t->have_log_len++] = piece;
+		} else {
+			torrent_fail(t, "out of memory");
+			return;
+		}
+		if (!timer_armed(&t->have_timer))
+			timer_set(&t->c->net, &t->have_timer, HAVE_BATCH_MS);
+		break;
+	case STORE_BAD:
+		piece_bad(t, piece, sums, n);
+		break;
+	case STORE_LOST:
+		piece_lost(t, piece);
+		break;
+	}
+	frames_back(t->c);
+	later_add(&t->c->net, &t->housekeeping);
+}
+
+/* ---- early writes ---- */
+
+struct held {
+	struct bt_torrent *t;
+	uint32_t frames, left; /* held in all; to be freed still */
+};
+
+static void count_held(void *arg, struct open_piece *op)
+{
+	struct held *h = arg;
+	if (op->checking)
+		return;
+	for (uint32_t b = 0; b < op->nblocks; b++)
+		h->frames += is_frame(op->blocks[b].loc);
+}
+
+/* Starts writes for all frames of one piece, in runs. */
+static uint32_t write_early(struct bt_torrent *t, struct open_piece *op)
+{
+	uint32_t frames[WRITE_RUN], started = 0;
+	if (op->checking || writes_of(op))
+		return 0;
+	for (uint32_t b = 0; b < op->nblocks;) {
+		uint32_t n = 0;
+		while (b + n < op->nblocks && n < WRITE_RUN && is_frame(op->blocks[b + n].loc)) {
+			frames[n] = op->blocks[b + n].loc;
+			n++;
+		}
+		if (n == 0) {
+			b++;
+			continue;
+		}
+		if (!store_write(t->store, op->index, b, frames, n))
+			break;
+		op->user = (void *)(writes_of(op) + 1);
+		t->writes++;
+		started += n;
+		b += n;
+	}
+	return started;
+}
+
+static void relieve(void *arg, struct open_piece *op)
+{
+	struct held *h = arg;
+	if (h->left == 0)
+		return;
+	uint32_t n = write_early(h->t, op);
+	h->left -= n < h->left ? n : h->left;
+}
+
+/* Writes back the oldest open pieces' blocks when unfinished pieces hold more than
+ * half of the pool. Frames in checks come back by themselves. */
+void piece_relieve_pool(struct bt_torrent *t)
+{
+	struct disk *d = t->c->disk;
+	if (disk_frames_free(d) >= disk_frames_total(d) / 4 || t->writes || t->no_space)
+		return;
+	struct held h = { .t = t };
+	picker_each_open(t->picker, count_held, &h);
+	if (h.frames < disk_frames_total(d) / 2)
+		return;
+	h.left = disk_frames_total(d) / 4;
+	picker_each_open(t->picker, relieve, &h);
+}
+
+void piece_on_written(struct bt_torrent *t, uint32_t piece, uint32_t first, uint32_t n, int err)
+{
+	struct open_piece *op = picker_open(t->picker, piece);
+	t->writes--;
+	if (!op)
+		return;
+	op->user = (void *)(writes_of(op) - 1);
+	for (uint32_t b = first; b < first + n && b < op->nblocks; b++) {
+		if (err || !is_frame(op->blocks[b].loc))
+			continue;
+		disk_frame_put(t->c->disk, op->blocks[b].loc);
+		op->blocks[b].loc = LOC_FILE;
+	}
+	if (op->checking)
+		piece_retry_checks(t);
+	frames_back(t->c);
+	later_add(&t->c->net, &t->housekeeping);
+}
+
+/* ---- at the end ---- */
+
+static void flush_one(void *arg, struct open_piece *op)
+{
+	write_early(arg, op);
+}
+
+bool piece_flush_partials(struct bt_torrent *t)
+{
+	piece_retry_checks(t);
+	if (!t->no_space)
+		picker_each_open(t->picker, flush_one, t);
+	return t->writes > 0;
+}
+
+struct partials {
+	struct store_partial *v;
+	size_t n, cap;
+};
+
+static void collect(void *arg, struct open_piece *op)
+{
+	struct partials *ps = arg;
+	uint8_t *bits = NULL;
+	if (op->checking)
+		return;
+	for (uint32_t b = 0; b < op->nblocks; b++) {
+		if (op->blocks[b].state != BLOCK_RECEIVED || op->blocks[b].loc != LOC_FILE)
+			continue;
+		if (!bits)
+			bits = alloc_array(bits_len(op->nblocks), 1);
+		if (!bits)
+			return;
+		bit_set(bits, b);
+	}
+	if (!bits)
+		return;
+	void *v = ps->v;
+	if (!grow_array(&v, &ps->cap, ps->n + 1, sizeof(*ps->v))) {
+		free(bits);
+		return;
+	}
+	ps->v = v;
+	ps->v[ps->n++] = (struct store_partial){ op->index, bits, op->nblocks };
+}
+
+size_t piece_partials(struct bt_torrent *t, struct store_partial **out)
+{
+	struct partials ps = { 0 };
+	picker_each_open(t->picker, collect, &ps);
+	*out = ps.v;
+	return ps.n;
+}
+
+static void drop_frames(void *arg, struct open_piece *op)
+{
+	struct bt_torrent *t = arg;
+	for (uint32_t b = 0; b < op->nblocks; b++) {
+		if (!is_frame(op->blocks[b].loc))
+			continue;
+		disk_frame_put(t->c->disk, op->blocks[b].loc);
+		op->blocks[b].loc = LOC_NONE;
+	}
+}
+
+/* The torrent ends or failed: frames go back to the others. */
+void piece_drop_frames(struct bt_torrent *t)
+{
+	picker_each_open(t->picker, drop_frames, t);
+	while (t->nsuspects)
+		suspect_drop(t, 0);
+}

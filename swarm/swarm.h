@@ -1,0 +1,329 @@
+/* SPDX-License-Identifier: MIT */
+/* swarm.h - one torrent being shared by its peers. Glue between the protocol
+ * rooms, all on the loop; nothing here waits.
+ *
+ *   torrent.c  a torrent's life: storage opens, announces, is done, stops
+ *   known.c    addresses we know of, whom to try next, who is banned
+ *   connect.c  connections in and out until the handshake is through
+ *   peer.c     one peer: messages, timers, end
+ *   receive.c  the hot path in: sockets into frames and windows
+ *   request.c  which blocks are on order at whom; time-outs, endgame
+ *   piece.c    finished pieces: check, announce, smart ban, pool pressure
+ *   upload.c   the hot path out: requests into sendfile
+ *   choke.c    the choker's rounds
+ *   rate.c     bytes per second, lazily
+ *   publish.c  files into a .torrent
+ *
+ * Who owns what: struct bt owns struct client; a client its torrents and the
+ * connections that have no torrent yet; a torrent its peers, picker, store,
+ * announcer. A peer is closed once, at the end of the turn (peer_fail). */
+#ifndef BT_SWARM_H
+#define BT_SWARM_H
+
+#include "bt.h"
+#include "disk/disk.h"
+#include "find/tracker.h"
+#include "net.h"
+#include "torrent/choker.h"
+#include "torrent/picker.h"
+#include "wire/wire.h"
+
+/* Ceilings, each a sentence. */
+enum {
+	PEERS_DEFAULT = 200,       /* connections of a client when the user says nothing (as libtorrent) */
+	PENDING_MAX = 64,          /* incoming connections that have not shaken hands yet */
+	HALF_OPEN_MAX = 48,        /* outgoing ones in progress; routers' NAT tables are small */
+	KNOWN_MAX = 3000,          /* addresses remembered per torrent (as libtorrent's peer list) */
+	REQUESTS_MAX = 2000,       /* blocks on order at one peer */
+	REQUESTS_MIN = 8,          /* enough to keep a DSL line busy while rates are unknown */
+	UPLOADS_MAX = 512,         /* requests we queue per peer; told in `reqq` */
+	OUT_MAX = 512 * 1024,      /* control bytes queued to one peer: a bitfield of 2 M pieces fits */
+	SCATTER_MAX = 64,          /* blocks one readv may fill: 1 MiB */
+	SEND_TURN_MAX = 1 << 20,   /* bytes sent to one peer per turn */
+	READ_CHUNK = 64 * 1024,    /* plain reads, when no block is expected */
+	FAST_IN_MAX = 16,          /* allowed-fast and suggested pieces remembered per peer */
+	SUSPECTS_MAX = 64,         /* failed pieces whose block sums are kept */
+	BAN_IP_AFTER = 3,          /* guilty peers of one address before all of it is banned */
+	CONNECT_TIMEOUT_MS = 10000,
+	HANDSHAKE_TIMEOUT_MS = 10000,
+	PEER_SILENT_MS = 150000,   /* keep-alives are due every 120 s (BEP 3) */
+	KEEP_ALIVE_MS = 100000,
+	BLOCK_TIMEOUT_MS = 30000,  /* no block for this long while some are on order: snubbed */
+	CHOKE_ROUND_MS = 10000,
+	HAVE_BATCH_MS = 100,       /* haves wait this long for company */
+};
+
+/* A lazily kept mean of bytes per second: no tick visits it. */
+struct rate {
+	uint64_t total;   /* bytes since the start */
+	uint64_t mean;    /* bytes/s */
+	uint64_t bucket;  /* bytes in the second that began at since_ms */
+	uint64_t since_ms;
+	uint32_t seconds; /* complete seconds seen, saturates: young means are plain averages */
+};
+void rate_add(struct rate *, uint64_t bytes, uint64_t now_ms);
+uint64_t rate_get(struct rate *, uint64_t now_ms);
+
+struct bt_torrent;
+struct peer;
+
+/* What all torrents of one struct bt share. */
+struct client {
+	struct net net;
+	struct disk *disk;
+	struct dns *dns;
+	struct budget down, up;
+	struct timer budget_timer;  /* wakes peers that wait for a budget */
+	struct list down_waiting, up_waiting; /* peers by on_down_waiting, on_up_waiting */
+	struct list frame_waiting;  /* peers that stopped reading: the pool is empty */
+	struct list torrents;
+	struct list pending;        /* incoming peers without torrent, by on_torrent */
+	uint32_t npending, npeers, nhalf_open, max_peers;
+	uint8_t peer_id[20];
+	uint32_t tracker_key;
+	uint16_t port;
+	struct addr bind;           /* local address for connections out; all zero = any */
+	struct addr external;       /* as trackers and peers tell; for BEP 40 */
+	uint8_t *scratch;           /* SCRATCH_LEN: one read that did not fall into place */
+	bool stopping, verbose, dead;
+	bool frames_short;          /* somebody waits for the pool */
+	bt_event_fn *on_event;
+	void *arg;
+};
+#define SCRATCH_LEN (SCATTER_MAX * (BLOCK_LEN + WIRE_PIECE_HEAD) + READ_CHUNK)
+
+/* One event line to the host. t may be NULL. Text from strangers is escaped by the caller. */
+void client_event(struct client *, enum bt_event, struct bt_torrent *t, const char *fmt, ...) BT_PRINTF(4, 5);
+
+/* Frames came back: those who stopped reading or ordering go on. */
+void client_wake_frames(struct client *);
+
+/* ---- known.c ---- */
+struct known {
+	struct addr addr;      /* where it listens, or where it came from */
+	struct peer *peer;     /* connected or connecting */
+	uint64_t retry_ms;     /* not before */
+	uint32_t priority;     /* BEP 40 */
+	uint32_t suspects;     /* blocks in smart-ban records that name it: the slot may not be reused */
+	uint8_t fails;
+	bool listens;          /* addr accepts connections as far as we know */
+	bool banned, seed, wanted /* --peer: tried for ever */;
+};
+struct known_set {
+	struct known *v;       /* slot i is peer number i + 1 */
+	size_t n, cap;
+	uint32_t *hash;        /* slot + 1 by address, 0 = empty */
+	size_t hash_size;
+	struct addr bad_ips[64]; /* IPs of guilty peers, newest overwrite oldest */
+	uint8_t bad_count[64];
+	uint32_t nbad;
+};
+/* Adds or finds; NULL when full or without memory. */
+struct known *known_add(struct bt_torrent *, const struct addr *, bool listens);
+uint32_t known_number(const struct bt_torrent *, const struct known *);
+struct known *known_by_number(struct bt_torrent *, uint32_t number);
+/* The best to try now, NULL when none; *wait_ms = until the next may be tried. */
+struct known *known_next(struct bt_torrent *, uint64_t *wait_ms);
+bool known_ip_banned(const struct bt_torrent *, const struct addr *);
+void known_failed(struct bt_torrent *, struct known *); /* sets the next try */
+void known_ban(struct bt_torrent *, struct known *, const char *why);
+void known_release(struct known_set *);
+
+/* ---- a torrent ---- */
+
+struct suspect { /* one failed piece: what each block was, and from whom */
+	uint32_t piece, nblocks;
+	uint64_t *sums;
+	uint32_t *from;
+};
+
+struct bt_torrent {
+	struct client *c;
+	struct list on_client;
+	uint8_t info_hash[20];
+	char *name; /* escaped */
+	struct wire_limits limits;
+	enum bt_state state;
+	struct store *store;
+	bool opened, synced, closing, store_closing, check_only, read_only, no_space;
+	bool was_complete;      /* when it was opened: no `completed` is announced */
+	bool seeding;           /* nothing wanted is missing */
+	double seed_ratio;
+	struct picker *picker;
+	uint64_t wanted_size;   /* bytes of wanted pieces */
+	uint64_t have_size;     /* verified bytes among them */
+	uint64_t checked;       /* bytes looked at while checking */
+	uint32_t npieces_have;
+	struct announcer *announcer;
+	bool announcer_done;
+	struct bt_tracker *trackers; /* own copies, for the announcer */
+	size_t ntrackers;
+	bool is_private;
+
+	struct list peers;      /* by on_torrent */
+	uint32_t npeers, nhalf_open, nseeds;
+	struct known_set known;
+	struct timer connect_timer, choke_timer, have_timer;
+	uint32_t choke_round;
+	uint64_t choke_round_ms; /* start of the last real round */
+	struct later housekeeping; /* end of turn: completion, interest, pressure */
+
+	uint32_t *have_log;     /* pieces in order of completion; peers keep a cursor */
+	size_t have_log_len, have_log_cap;
+	uint32_t *checks_waiting; /* complete pieces whose check found the disk's queue full */
+	size_t nchecks_waiting, checks_cap;
+	struct suspect suspects[SUSPECTS_MAX];
+	uint32_t nsuspects;
+	uint32_t writes;        /* store_write jobs under way */
+	struct list disk_waiting; /* peers whose upload waits for the disk, by on_disk_waiting */
+
+	struct rate down, up;
+	uint64_t wasted;
+	char *peer_names[16];   /* --peer HOST:PORT whose host is a name */
+	size_t npeer_names;
+	struct dns_query *lookups[16];
+	void *lookup_args[16];
+};
+
+/* NULL with a line in err. state_dir as in bt_opts. */
+struct bt_torrent *torrent_new(struct client *, const struct bt_add *, const char *state_dir, char *err,
+			       size_t err_size) BT_MUST_USE;
+void torrent_free(struct bt_torrent *);
+struct bt_torrent *torrent_find(struct client *, const uint8_t info_hash[20]);
+void torrent_stop(struct bt_torrent *);
+bool torrent_stopped(const struct bt_torrent *);
+void torrent_fail(struct bt_torrent *, const char *what);
+void torrent_check_ratio(struct bt_torrent *); /* seeded enough? */
+
+/* ---- a peer ---- */
+
+enum peer_state { PEER_CONNECTING, PEER_SHAKING, PEER_READY };
+
+struct request {
+	uint32_t piece, block;
+	uint32_t len;
+};
+
+/* A block whose bytes are coming in. */
+struct incoming {
+	bool active, discard;
+	bool in_place;   /* received into a window */
+	uint32_t piece, begin, len, got;
+	uint32_t frame;  /* LOC_NONE when in place or discarded */
+	uint8_t *to;     /* frame or window address of the block */
+};
+
+struct peer {
+	struct client *c;
+	struct bt_torrent *t;     /* NULL until an incoming handshake names it */
+	struct list on_torrent;   /* t->peers, or c->pending */
+	struct ev ev;
+	int fd;
+	enum peer_state state;
+	struct addr addr;         /* the other end */
+	uint32_t number;          /* slot + 1 in t->known, 0 = none; slots move, numbers don't */
+	uint32_t listen_number;   /* slot of where it says it listens, 0 = same or not told */
+	const char *why;          /* set = closing; static text */
+	struct later flush, closer;
+	struct timer timer;
+
+	bool outgoing, fast, extended;
+	bool am_choking, am_interested, peer_choking, peer_interested;
+	bool optimistic, snubbed, counted_seed, told_bits;
+	uint8_t id[20];
+	struct ext_hello hello;
+
+	uint8_t *bits;            /* what it has; NULL with has_all or nothing */
+	bool has_all;
+	uint32_t nhave;
+	uint32_t nwanted;         /* of those, pieces we want */
+	size_t have_seen;         /* cursor in t->have_log: told and counted up to here */
+	uint32_t fast_in[FAST_IN_MAX], nfast_in;
+	uint32_t suggested[FAST_IN_MAX], nsuggested;
+	uint32_t fast_out[FAST_SET], nfast_out, fast_served;
+	uint32_t rejects, hellos; /* since the last block; in all */
+
+	/* in */
+	struct buf in;            /* an incomplete message */
+	struct incoming rx;
+	uint32_t scatter;         /* blocks to prepare for the next readv */
+	struct list on_frame_waiting, on_down_waiting;
+
+	/* on order, oldest first: a ring */
+	struct request *reqs;
+	uint32_t req_head, req_n, req_cap;
+	uint32_t req_target;
+	bool starved;             /* the picker had nothing for it */
+	uint64_t last_block_ms, last_in_ms, last_out_ms, since_ms;
+
+	/* out */
+	struct buf out;
+	struct block *ups;        /* asked of us, oldest first: a ring */
+	uint32_t up_head, up_n, up_cap;
+	uint32_t up_sent;         /* bytes of the first one sent, when up_open */
+	bool up_open;             /* its header is out */
+	struct list on_up_waiting, on_disk_waiting;
+
+	struct rate down, up;
+	uint64_t sent_since_unchoke;
+};
+
+/* peer.c */
+void peer_fail(struct peer *, const char *why); /* first reason sticks; closed at the end of the turn */
+void peer_flush_later(struct peer *);           /* write what is queued once, at the end of the turn */
+void peer_start(struct peer *);                 /* handshake is through both ways */
+void peer_on_message(struct peer *, const struct wire_msg *);
+bool peer_has(const struct peer *, uint32_t piece);
+void peer_update_interest(struct peer *);
+void peer_catch_up(struct peer *);              /* haves of the log: tell and count */
+void peer_set_timer(struct peer *);
+bool peer_is_seed(const struct peer *);
+void peer_send_dont_have(struct peer *, uint32_t piece);
+void peer_arm(struct peer *);                   /* events as its queues ask for */
+void peer_on_flush(struct later *);
+void peer_on_timer(struct timer *);
+struct known *peer_known(const struct peer *);
+
+/* connect.c */
+void connect_schedule(struct bt_torrent *);     /* try more peers soon */
+void connect_on_timer(struct timer *);
+void connect_in(struct client *, int fd, const struct addr *from);
+void peer_close_now(struct peer *);             /* frees; only at the end of a turn or at stop */
+
+/* receive.c */
+void peer_on_readable(struct peer *);
+void peer_feed(struct peer *, const uint8_t *p, size_t n);
+void rx_drop(struct peer *);                    /* the rest of the block on its way is thrown away */
+
+/* request.c */
+void peer_refill(struct peer *);                /* order more blocks, as many as suit its speed */
+int request_find(const struct peer *, uint32_t piece, uint32_t begin); /* position in the ring or -1 */
+void request_remove(struct peer *, uint32_t pos);
+void requests_drop_all(struct peer *, bool send_cancel);
+void requests_cancel_others(struct bt_torrent *, const struct peer *except, uint32_t piece, uint32_t block);
+void requests_wake(struct bt_torrent *);        /* blocks became free: starved peers may ask again */
+
+/* piece.c */
+void piece_block_done(struct peer *, bool was_requested); /* p->rx is complete */
+void piece_on_check(struct bt_torrent *, uint32_t piece, enum store_result, const uint64_t *sums, uint32_t n);
+void piece_on_written(struct bt_torrent *, uint32_t piece, uint32_t first, uint32_t n, int err);
+void piece_relieve_pool(struct bt_torrent *);   /* few frames left: write parts of open pieces */
+void piece_retry_checks(struct bt_torrent *);
+bool piece_flush_partials(struct bt_torrent *); /* at stop: true while writes are under way */
+size_t piece_partials(struct bt_torrent *, struct store_partial **out); /* malloc'd; bits too */
+void piece_drop_frames(struct bt_torrent *);
+
+/* upload.c */
+void upload_request(struct peer *, const struct wire_msg *);
+void upload_cancel(struct peer *, const struct wire_msg *);
+void upload_drop_all(struct peer *, bool keep_fast); /* rejects with BEP 6 */
+/* Sends what may be sent now; true = the socket is full: wait for EPOLLOUT. */
+bool upload_send(struct peer *);
+void upload_wake_disk(struct bt_torrent *);
+
+/* choke.c */
+void choke_run(struct bt_torrent *);
+void choke_on_timer(struct timer *);
+void choke_soon(struct bt_torrent *);
+
+#endif
