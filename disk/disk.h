@@ -93,7 +93,8 @@ struct store_spec {
 	/* All required. `what` is one line that names the file and the reason. */
 	void (*on_open)(void *arg, int err, const char *what); /* 0: store_have is valid, transfers may start */
 	void (*on_checking)(void *arg, uint32_t index, bool ok); /* resume: one piece looked at */
-	/* sums: one 64-bit sum per block when asked for with store_check, else NULL */
+	/* sums: one 64-bit sum per block, always with STORE_BAD and, when asked for with store_check,
+	 * with STORE_OK too; else NULL. For finding who sent a wrong block. */
 	void (*on_check)(void *arg, uint32_t index, enum store_result, const uint64_t *sums, uint32_t nsums);
 	void (*on_written)(void *arg, uint32_t index, uint32_t first, uint32_t n, int err);
 	void (*on_loaded)(void *arg, uint32_t index); /* store_run is worth trying again */
