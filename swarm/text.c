@@ -14,7 +14,7 @@ char *bt_escape_json(const char *text)
 {
 	struct buf b;
 
-	/* One byte becomes six at most; the ceiling is only there for the multiply. */
+	/* No ceiling of its own: the text is in memory, and six times that is the most. */
 	buf_init(&b, SIZE_MAX);
 	text_json(&b, slice_str(text));
 	buf_u8(&b, 0);
