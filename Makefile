@@ -1,19 +1,41 @@
-# bt: `make`, `make test`, `make demo`; no configure step. Variants get their own
-# directory under build/: STATIC=1, CC=musl-gcc, SAN=address,undefined, CROSS_COMPILE=.
+# bt: `make`, `make test`, `make demo`; no configure step. Variants get their own directory
+# under build/: CC=clang, STATIC=1, STATIC=1 CC=musl-gcc, SAN=address,undefined,
+# STATIC=1 CROSS_COMPILE=mips-linux-gnu-. CFLAGS and LDFLAGS are yours and come last.
 CC = gcc
 AR = $(CROSS_COMPILE)ar
 PREFIX = /usr/local
+FUZZ_SECONDS = 60
 tool := $(CROSS_COMPILE)$(CC)
+musl := $(findstring musl,$(tool))
+fuzzing := $(findstring fuzzer,$(SAN))
 variant := $(subst $(empty) ,-,$(strip $(filter-out gcc,$(notdir $(CC))) $(CROSS_COMPILE:%-=%) \
-	$(if $(STATIC),static) $(if $(SAN),san)))
+	$(if $(STATIC),static) $(if $(SAN),$(if $(fuzzing),fuzz,san))))
 B := build$(variant:%=/%)
 
 WARN := -Wall -Wextra -Wshadow -Wconversion -Wvla -Wstrict-prototypes -Wmissing-prototypes -Wformat=2
+# Hardening. Flags that only some compilers and targets know are tried first.
+SAFE := -fno-strict-aliasing -fstack-protector-strong $(if $(SAN),,-D_FORTIFY_SOURCE=2 -fwrapv) \
+	$(shell for f in -fno-delete-null-pointer-checks -fstack-clash-protection -ftrivial-auto-var-init=zero \
+	-fcf-protection -mbranch-protection=standard; do \
+	$(tool) -Werror $$f -x c -c /dev/null -o /dev/null 2>/dev/null && echo $$f; done)
 OUR_CFLAGS := -std=gnu11 -O2 -g -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -D_TIME_BITS=64 -I. $(WARN) $(if $(CI),-Werror) \
-	-fno-strict-aliasing -fstack-protector-strong -ffunction-sections -fdata-sections -fPIE \
+	$(SAFE) -ffunction-sections -fdata-sections -fPIE \
 	$(if $(SAN),-fsanitize=$(SAN) -fno-sanitize-recover=all -fno-omit-frame-pointer)
-OUR_LDFLAGS := -Wl,--gc-sections -Wl,-z,relro,-z,now $(if $(SAN),-fsanitize=$(SAN)) $(if $(STATIC),-static)
-LIBS := -lbearssl
+# Static programs are position-independent too where the C library has the start
+# file for it; musl-gcc must be told which one, Debian's cross libraries lack it.
+rcrt1 := $(firstword $(wildcard /usr/lib/*-linux-musl/rcrt1.o /usr/local/musl/lib/rcrt1.o))
+OUR_LDFLAGS := -Wl,--gc-sections -Wl,-z,relro,-z,now,-z,noexecstack $(if $(SAN),-fsanitize=$(SAN))
+ifneq ($(STATIC),)
+OUR_LDFLAGS += $(if $(CROSS_COMPILE)$(musl),-static,-static-pie)
+ifneq ($(and $(musl),$(rcrt1)),)
+OUR_LDFLAGS += -nostartfiles -Wl,-pie,--no-dynamic-linker,-z,text $(rcrt1)
+endif
+endif
+
+# Debian's libbearssl is for native glibc; for the rest it is built from Debian's source package.
+LIBS := $(if $(musl)$(CROSS_COMPILE),$B/libbearssl.a,-lbearssl)
+BEARSSL := build/bearssl
+OUR_CFLAGS += $(if $(findstring /,$(LIBS)),-isystem $(BEARSSL)/inc)
 
 # One archive per layer, lowest first; the order is the rule that none reaches upward.
 LAYERS := base net torrent disk wire find swarm core
@@ -21,7 +43,7 @@ src_base := $(wildcard base/*.c) bencode.c sha1.c net.c
 src_core := bt.c
 src = $(or $(src_$1),$(wildcard $1/*.c))
 obj = $(patsubst %.c,$B/%.o,$1)
-ARCHIVES := $(LAYERS:%=$B/lib%.a)
+link = $(tool) $(OUR_LDFLAGS) $(LDFLAGS) -o $@ $(filter %.o %.a,$^) $(LIBS)
 # archives from a layer down, highest first, as the linker wants them
 down_base := base
 down_net := net base
@@ -34,28 +56,72 @@ down_core := core $(down_swarm)
 
 all: $B/bt $B/libbt.a
 $B/bt: $(call obj,$(wildcard app/*.c)) $B/libbt.a
-	$(tool) $(OUR_LDFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) $B/libbt.a $(LIBS)
+	$(link)
 $B/libbt.a: $(foreach l,$(LAYERS),$(call obj,$(call src,$l)))
 	@rm -f $@
 	$(AR) rcs $@ $^
-define archive
+define layer
 $B/lib$1.a: $(call obj,$(call src,$1))
 	@rm -f $$@
 	$(AR) rcs $$@ $$^
 $B/test/unit/$1/%: $B/test/unit/$1/%.o $(patsubst %,$B/lib%.a,$(down_$1))
-	$(tool) $(OUR_LDFLAGS) $(LDFLAGS) -o $$@ $$< $(patsubst %,$B/lib%.a,$(down_$1)) $(LIBS)
+	$$(link)
 endef
-$(foreach l,$(LAYERS),$(eval $(call archive,$l)))
-$B/%.o: %.c
+$(foreach l,$(LAYERS),$(eval $(call layer,$l)))
+# A fuzz target brings libFuzzer's main under SAN=fuzzer, else replays its corpus.
+$B/test/fuzz/%: $B/test/fuzz/%.o $(if $(fuzzing),,$B/test/fuzz_main.o) $B/libbt.a
+	$(link)
+$B/bench/%: $B/bench/%.o $B/libbt.a
+	$(link)
+$B/%.o: %.c Makefile | $B/ready
 	@mkdir -p $(@D)
 	$(tool) $(OUR_CFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
 
-UNIT := $(patsubst %.c,$B/%,$(wildcard test/unit/*/*.c))
-FUZZ := $(patsubst %.c,$B/%,$(wildcard test/fuzz/*.c))
-units: $(UNIT)
+# The compiler and BearSSL are here, or one line says what to install. `make` installs nothing itself.
+package := $(or $(musl:musl=musl-tools),$(CROSS_COMPILE:%-=gcc-%),$(CC))
+$B/ready:
+	$(if $(shell command -v $(tool)),,$(error $(tool) is missing: apt-get install $(package)))
+	@mkdir -p $B
+ifeq ($(LIBS),-lbearssl)
+	$(if $(shell echo '#include <bearssl.h>' | $(tool) -fsyntax-only -x c - 2>/dev/null && echo yes),,\
+		$(error BearSSL is missing: apt-get install libbearssl-dev))
+else
+	@pkg/bearssl.sh $(BEARSSL)
+	@$(MAKE) -s -C $(BEARSSL) lib BUILD='$(abspath $B)/bearssl' CC='$(tool)' CFLAGS='-Os -fPIC' AR='$(AR)'
+	@cp $B/bearssl/libbearssl.a $B
+endif
+	@touch $@
 
+units: $(patsubst %.c,$B/%,$(wildcard test/unit/*/*.c))
+fuzzers: $(patsubst %.c,$B/%,$(wildcard test/fuzz/*.c))
+benches: $(patsubst %.c,$B/%,$(wildcard bench/*.c))
+# For test/layers: each layer and what it may use.
+layers: $(LAYERS:%=$B/lib%.a) $(call obj,$(wildcard app/*.c))
+	@$(foreach l,$(LAYERS),echo '$l: $(down_$l)';)
+
+test: # test/run says which parts there are
+	@test/run
+demo:
+	@pkg/deps.sh demo
+	@$(MAKE) -s
+	@test/demo
+fuzz:
+	@$(MAKE) -s CC=clang SAN=fuzzer,address,undefined fuzzers
+	@test/run fuzz $(FUZZ_SECONDS)
+bench: benches
+	@set -e; for b in $(patsubst %.c,$B/%,$(wildcard bench/*.c)); do echo "== $$b"; $$b; done
+size: all
+	@$(CROSS_COMPILE)strip -o $B/bt.stripped $B/bt && ls -l $B/bt.stripped | awk '{ print $$5 " bytes stripped" }'
+	@$(CROSS_COMPILE)size $B/bt && cd $B && $(CROSS_COMPILE)size $$(find app $(LAYERS:core=.) -maxdepth 1 -name '*.o') | sort -rn
+install: all
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib $(DESTDIR)$(PREFIX)/include $(DESTDIR)$(PREFIX)/share/man/man1
+	install -m 755 $B/bt $(DESTDIR)$(PREFIX)/bin
+	install -m 644 $B/libbt.a $(DESTDIR)$(PREFIX)/lib
+	install -m 644 bt.h $(DESTDIR)$(PREFIX)/include
+	install -m 644 pkg/bt.1 $(DESTDIR)$(PREFIX)/share/man/man1
 clean:
 	rm -rf build
+
 -include $(shell find $B -name '*.d' 2>/dev/null)
-.PHONY: all units clean
+.PHONY: all units fuzzers benches layers test demo fuzz bench size install clean
 .SECONDARY:
