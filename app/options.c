@@ -260,7 +260,7 @@ int options_parse(const struct command *cmd, int argc, char **argv, void *args, 
 	}
 	if (operands->n < cmd->min_operands || operands->n > cmd->max_operands) {
 		complain(cmd->name, "%s; usage: bt %s [OPTION...] %s",
-			 operands->n < cmd->min_operands ? "something is missing" : "too many arguments", cmd->name,
+			 operands->n < cmd->min_operands ? "nothing to work on" : "too many arguments", cmd->name,
 			 cmd->operands);
 		return -1;
 	}

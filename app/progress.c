@@ -12,9 +12,9 @@
 
 #define GAP 2            /* columns between fields */
 #define LABEL_FIRST 28   /* of the name, before it is known what is left */
-#define LABEL_LEAST 10
+#define LABEL_LEAST 12
 #define BAR_FIRST 16
-#define BAR_LEAST 8
+#define BAR_LEAST 7
 #define BAR_MOST 40
 #define FIELDS_MAX 10
 
@@ -87,8 +87,8 @@ static void add_rate(struct layout *l, int rank, const char *mark, uint64_t rate
 {
 	char size[SIZE_TEXT], text[64];
 
-	snprintf(text, sizeof(text), "%s %s/s", mark, size_text(size, rate));
-	add(l, rank, text_width(mark) + 11, text);
+	snprintf(text, sizeof(text), "%s%s/s", mark, size_text(size, rate));
+	add(l, rank, text_width(mark) + 10, text);
 }
 
 static void add_peers(struct layout *l, const struct bt_stats *s)
@@ -119,19 +119,19 @@ static void add_bar(struct layout *l, uint64_t part, uint64_t whole)
 
 	snprintf(text, sizeof(text), "%5.1f%%", (double)(uint64_t)(p * 10) / 10);
 	add(l, 10, 0, text);
-	add(l, 3, BAR_FIRST, "");
+	add(l, 4, BAR_FIRST, "");
 	l->part = p / 100;
 }
 
 static void choose_fields(struct layout *l, const struct bt_stats *s, const struct style *style)
 {
-	const char *down = style->utf8 ? "\xe2\x86\x93" : "down", *up = style->utf8 ? "\xe2\x86\x91" : "up";
+	const char *down = style->utf8 ? "\xe2\x86\x93" : "down ", *up = style->utf8 ? "\xe2\x86\x91" : "up ";
 	char text[64], size[SIZE_TEXT];
 	bool checking = s->state == BT_CHECKING;
 	uint64_t part = checking ? s->checked : s->have, whole = checking ? s->size : s->wanted;
 
 	l->part = -1;
-	add(l, 4, 0, "");
+	add(l, 3, 0, "");
 	switch (s->state) {
 	case BT_SEEDING:
 	case BT_FINISHED:
@@ -157,7 +157,7 @@ static void choose_fields(struct layout *l, const struct bt_stats *s, const stru
 		add(l, 9, 0, "disk full: waiting for space");
 	} else if (checking) {
 		if (s->down_rate > 0)
-			add_rate(l, 5, "at", s->down_rate);
+			add_rate(l, 5, "", s->down_rate);
 		else
 			add(l, 5, 0, "checking");
 	} else {
@@ -296,9 +296,10 @@ void progress_plain(char *out, size_t size, const struct bt_stats *s, const char
 		snprintf(out, size, "%s: checking, %.1f%% of %s", label, p, total);
 		break;
 	case BT_DOWNLOADING:
-		snprintf(out, size, "%s: %.1f%% of %s, down %s/s, up %s/s, %u peer%s (%u seed%s)%s%s", label, p, total,
-			 down, up, s->peers, s->peers == 1 ? "" : "s", s->seeds, s->seeds == 1 ? "" : "s",
-			 s->eta >= 0 ? ", left " : "", s->eta >= 0 ? duration_text(eta, (uint64_t)s->eta) : "");
+		snprintf(out, size, "%s: %.1f%% of %s, down %s/s, up %s/s, %u peer%s (%u seed%s)%s%s%s", label, p,
+			 total, down, up, s->peers, s->peers == 1 ? "" : "s", s->seeds, s->seeds == 1 ? "" : "s",
+			 s->eta >= 0 ? ", " : "", s->eta >= 0 ? duration_text(eta, (uint64_t)s->eta) : "",
+			 s->eta >= 0 ? " left" : "");
 		break;
 	case BT_SEEDING:
 		snprintf(out, size, "%s: seeding, up %s/s, %s sent, %u peer%s", label, up, size_text(total, s->up),

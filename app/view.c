@@ -271,7 +271,7 @@ static void combine(struct bt_stats *sum, char *label, size_t size, const struct
 		done += items[i].done;
 		failed += items[i].failed;
 	}
-	snprintf(label, size, "%zu torrents, %zu complete", n, done);
+	snprintf(label, size, "%zu of %zu done", done, n);
 	if (failed > 0)
 		snprintf(label + strlen(label), size - strlen(label), ", %zu failed", failed);
 }
