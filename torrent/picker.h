@@ -2,7 +2,11 @@
 /* picker.h - which block to ask whom for. Rarest first (BEP 3) in O(1) per
  * change, strict priority inside started pieces, affinity to aligned 2 MiB runs,
  * whole pieces for fast peers, endgame. Knows pieces, counts and opaque peer
- * numbers: no sockets, no clock, no memory of blocks' bytes. */
+ * numbers: no sockets, no clock, no memory of blocks' bytes.
+ *
+ *   picker.c          pieces and blocks: had, wanted, started, arrived
+ *   picker_choose.c   which of them next; start at picker_pick
+ *   availability.c    counts and the order of rarity */
 #ifndef BT_PICKER_H
 #define BT_PICKER_H
 
@@ -25,16 +29,22 @@ struct block_state {
 	uint8_t requests; /* outstanding requests for it, > 1 only in endgame */
 };
 
-/* A started piece. Lives from its first pick until picker_done or until all of
- * its blocks are free again. */
+/* A started piece. Lives from its first pick or picker_start until picker_set_have,
+ * or until picker_unrequest finds all of its blocks free again. */
 struct open_piece {
 	uint32_t index, nblocks;
 	uint32_t received;  /* blocks */
 	uint32_t requested; /* blocks in BLOCK_REQUESTED */
 	bool checking;      /* all received, the caller waits for the hash */
 	bool failed_before; /* caller's flag: smart ban data is kept for it */
-	void *user;         /* caller's */
-	struct list on_open; /* private */
+	void *user;         /* caller's; not NULL keeps the piece open */
+	/* private */
+	struct list on_open; /* all, oldest first */
+	struct list on_free; /* those that have blocks to give */
+	struct open_piece *hash_next;
+	uint32_t owner;      /* fast peer that has it to itself, 0 = shared */
+	uint32_t hint;       /* no block before it is free */
+	uint32_t free;       /* blocks to give: 0 when unwanted or checking */
 	struct block_state blocks[];
 };
 
@@ -54,10 +64,11 @@ const uint8_t *picker_have_bits(const struct picker *);
 void picker_set_priority(struct picker *, uint32_t piece, unsigned prio /* 0 = unwanted .. 7 */);
 bool picker_wants(const struct picker *, uint32_t piece); /* wanted and not had */
 uint32_t picker_missing(const struct picker *);           /* wanted pieces not had */
-void picker_set_sequential(struct picker *, bool on);
-/* Index of a piece we have, at random, or UINT32_MAX (super seeding, tests). */
+void picker_set_sequential(struct picker *, bool on);     /* lowest index first, within the top priority */
 
-/* ---- availability: called as peers come, tell and go ---- */
+/* ---- availability: called as peers come, tell and go. While we have every piece,
+ * nothing is counted, and after a loss the counts begin at 0: peers that were there
+ * before look as if they had nothing, which costs rarity, never a pick. ---- */
 void picker_peer_has(struct picker *, uint32_t piece);
 void picker_peer_lacks(struct picker *, uint32_t piece); /* BEP 54 or gone */
 void picker_peer_bits(struct picker *, const uint8_t *bits, int add /* +1 or -1 */);
@@ -67,7 +78,7 @@ uint32_t picker_availability(const struct picker *, uint32_t piece);
 /* ---- choosing ---- */
 struct pick {
 	uint32_t peer;          /* number, not 0 */
-	const uint8_t *has;     /* its bits; NULL = everything */
+	const uint8_t *has;     /* its bits; NULL = everything (counted by picker_peer_all) */
 	const uint32_t *only;   /* choked peer: just these pieces (allowed fast, BEP 6); NULL = any */
 	size_t nonly;
 	const uint32_t *suggested; /* BEP 6 suggestions, tried before rarity */
@@ -85,15 +96,21 @@ bool picker_endgame(const struct picker *); /* no wanted block is BLOCK_FREE */
 struct open_piece *picker_open(struct picker *, uint32_t piece); /* NULL when not open */
 /* Opens a piece without requesting (resume of partial pieces); NULL without memory. */
 struct open_piece *picker_start(struct picker *, uint32_t piece);
+/* fn may close the piece it is given, no other. */
 void picker_each_open(struct picker *, void (*fn)(void *arg, struct open_piece *), void *arg);
 
 /* One request for a block ended without data (choke, reject, time-out, gone).
- * The piece may be freed by it when nothing of it is left. */
+ * The piece may be freed by it when nothing of it is left and neither failed_before
+ * nor user is set. */
 void picker_unrequest(struct picker *, uint32_t piece, uint32_t block);
 enum picker_got { GOT_NEW, GOT_LAST /* and the piece is complete now */, GOT_DUPLICATE };
-/* A block arrived that `peer` was asked for (`was_requested`) or sent late. */
+/* A block arrived that `peer` was asked for (`was_requested`) or sent late. With
+ * GOT_NEW and GOT_LAST the piece is open (a late block may have opened it again), and
+ * no request for the block counts any more: the caller cancels those of others. With
+ * GOT_LAST `checking` is set. GOT_DUPLICATE: of no use, also without memory. */
 enum picker_got picker_got(struct picker *, uint32_t piece, uint32_t block, uint32_t peer, bool was_requested);
-/* Hash wrong or data lost: all blocks free again, locs LOC_NONE; keeps the piece open. */
+/* Hash wrong or data lost: all blocks free again, locs LOC_NONE, no request counts;
+ * keeps the piece open. */
 void picker_reset(struct picker *, uint32_t piece);
 
 #endif
