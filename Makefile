@@ -97,6 +97,7 @@ fuzzers: $(patsubst %.c,$B/%,$(wildcard test/fuzz/*.c))
 benches: $(patsubst %.c,$B/%,$(wildcard bench/*.c))
 # For test/layers: each layer and what it may use.
 layers: $(LAYERS:%=$B/lib%.a) $(call obj,$(wildcard app/*.c))
+	@echo 'in: $B'
 	@$(foreach l,$(LAYERS),echo '$l: $(down_$l)';)
 
 test: # test/run says which parts there are

@@ -1,34 +1,37 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# deps.sh demo|test - sees to it that the programs which that needs are here: on
-# Debian as root it installs what is missing, elsewhere it names it and fails.
-# Services that come with packages are not started. Plain `make` never runs this.
+# deps.sh PART... - sees to it that the programs which `make demo` (PART demo) or
+# parts of test/run need are here: on Debian as root it installs what is missing,
+# elsewhere it names it and fails. Services that come with packages are not
+# started. Plain `make` never runs this.
 set -u
 
 # What to look for (a command or a path), and Debian's package that has it.
-demo='gcc gcc
+always='gcc gcc
 /usr/include/stdlib.h|/usr/include/*/stdlib.h libc6-dev
 /usr/include/bearssl.h|/usr/local/include/bearssl.h libbearssl-dev'
-test="$demo
-clang clang
-/usr/lib/llvm-*/lib/clang/*/lib/linux/libclang_rt.fuzzer-* libclang-rt-14-dev
-musl-gcc musl-tools
-xz xz-utils
+layers='/usr/bin/python3 python3'
+clang='clang clang
+/usr/lib/llvm-*/lib/clang/*/lib/linux/libclang_rt.fuzzer-* libclang-rt-14-dev'
+musl='musl-gcc musl-tools
+xz xz-utils'
+cross='xz xz-utils
 arm-linux-gnueabihf-gcc gcc-arm-linux-gnueabihf
 mips-linux-gnu-gcc gcc-mips-linux-gnu
-qemu-mips qemu-user
-/usr/bin/python3 python3
+qemu-mips qemu-user'
+peers='/usr/bin/python3 python3
 /usr/lib/python3/dist-packages/libtorrent* python3-libtorrent
 aria2c aria2
 transmission-daemon transmission-daemon
 transmission-cli transmission-cli
 rtorrent rtorrent
 qbittorrent-nox qbittorrent-nox
-opentracker opentracker
+opentracker opentracker'
+tools='/usr/bin/python3 python3
 strace strace
 ip iproute2
 ps procps
-mkfs.ext4 e2fsprogs"
+mkfs.ext4 e2fsprogs'
 
 # is_here PROBE: any of the |-separated commands or path patterns
 is_here() {
@@ -41,18 +44,28 @@ is_here() {
 	return 1
 }
 
-case ${1-} in
-demo) table=$demo ;;
-test) table=$test ;;
-*)
-	echo "usage: pkg/deps.sh demo|test" >&2
-	exit 2
-	;;
-esac
+table=$always
+for part in "$@"; do
+	case $part in
+	build) more="$clang
+$musl
+$cross" ;;
+	layers) more=$layers ;;
+	san | corpus | fuzz) more=$clang ;;
+	small) more=$musl ;;
+	cross) more=$cross ;;
+	real) more="$peers
+$tools" ;;
+	fault) more=$tools ;;
+	*) more= ;;
+	esac
+	table="$table
+$more"
+done
 missing=$(echo "$table" | while read -r probe package; do
-	is_here "$probe" || echo "$package"
-done)
-missing=$(echo $missing)
+	[ -z "$probe" ] || is_here "$probe" || echo "$package"
+done | sort -u)
+missing=$(echo $missing) # in one line
 [ -n "$missing" ] || exit 0
 if [ "$(id -u)" != 0 ] || ! [ -f /etc/debian_version ] || ! command -v apt-get >/dev/null; then
 	echo "missing: apt-get install $missing (Debian's names)" >&2
