@@ -81,6 +81,7 @@ void print_wrapped(FILE *, const char *text, int column, int indent);
 #define SIZE_TEXT 24 /* room for any size, rate, count or duration */
 
 char *size_text(char out[SIZE_TEXT], uint64_t bytes);    /* "3.71 GiB" */
+char *power_text(char out[SIZE_TEXT], uint64_t bytes);   /* "16 KiB": for lengths that are round */
 char *count_text(char out[SIZE_TEXT], uint64_t n);       /* "15,232" */
 char *duration_text(char out[SIZE_TEXT], uint64_t seconds); /* "3m12s" */
 bool size_parse(const char *text, uint64_t *bytes) BT_MUST_USE; /* 1.5M 500k 10MiB 2GB 16384 */

@@ -168,7 +168,7 @@ static void print_result(const struct create_args *args, const char *path, const
 		size_t size = strlen(path) + 1;
 		char *safe = malloc(size);
 		printf("%s: %s in %s pieces of %s\ninfo-hash %s\n", safe != NULL ? bt_escape(safe, size, path) : "",
-		       size_text(a, m->size), count_text(b, m->pieces), size_text(c, m->piece_len), hash);
+		       size_text(a, m->size), count_text(b, m->pieces), power_text(c, m->piece_len), hash);
 		free(safe);
 	}
 }

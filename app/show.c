@@ -57,7 +57,7 @@ static void print_files(const struct bt_meta *m)
 		pads += (m->files[i].attr & BT_FILE_PAD) != 0;
 	printf("%-12s %s", "files", count_text(n, m->nfiles - pads));
 	if (pads > 0)
-		printf(" (and %s pad files)", count_text(n, pads));
+		printf(" and %s for padding", count_text(n, pads));
 	putchar('\n');
 	for (uint32_t i = 0; i < m->nfiles; i++) {
 		const struct bt_file *f = &m->files[i];
@@ -91,7 +91,7 @@ static void show_text(const struct bt_meta *m)
 	print_text("magnet", magnet);
 	free(magnet);
 	printf("%-12s %s (%s bytes)\n", "size", size_text(a, m->size), count_text(b, m->size));
-	printf("%-12s %s of %s\n", "pieces", count_text(a, m->pieces), size_text(b, m->piece_len));
+	printf("%-12s %s of %s\n", "pieces", count_text(a, m->pieces), power_text(b, m->piece_len));
 	if (m->is_private || m->is_hybrid)
 		printf("%-12s %s%s%s\n", "flags", m->is_private ? "private" : "",
 		       m->is_private && m->is_hybrid ? ", " : "", m->is_hybrid ? "hybrid (v1 side used)" : "");

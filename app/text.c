@@ -8,18 +8,32 @@
 #include <stdlib.h>
 #include <string.h>
 
+static const char units[][4] = { "B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB" };
+
 char *size_text(char out[SIZE_TEXT], uint64_t bytes)
 {
-	static const char units[][4] = { "B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB" };
 	double v = (double)bytes;
 	size_t u = 0;
 
-	/* 999.5 KiB would print as "1000 KiB": the next unit keeps three digits. */
-	while (v >= 999.5 && u + 1 < COUNT_OF(units)) {
+	/* 999.5 KiB would print as "1000 KiB": the next unit keeps three digits. Bytes stay exact. */
+	while (v >= (u == 0 ? 1024 : 999.5) && u + 1 < COUNT_OF(units)) {
 		v /= 1024;
 		u++;
 	}
 	snprintf(out, SIZE_TEXT, "%.*f %s", u == 0 || v >= 99.95 ? 0 : v >= 9.995 ? 1 : 2, v, units[u]);
+	return out;
+}
+
+char *power_text(char out[SIZE_TEXT], uint64_t bytes)
+{
+	uint64_t v = bytes;
+	size_t u = 0;
+
+	for (; v >= 1024 && v % 1024 == 0; v /= 1024)
+		u++;
+	if (v >= 10000)
+		return size_text(out, bytes);
+	snprintf(out, SIZE_TEXT, "%llu %s", (unsigned long long)v, units[u]);
 	return out;
 }
 
