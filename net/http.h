@@ -71,14 +71,25 @@ struct http_opts {
 	size_t body_max;      /* bytes of decoded body */
 	uint32_t timeout_ms;  /* for all of it, look-up and redirects included */
 	uint32_t max_redirects; /* at most 5 */
-	const char *user_agent;
-	const struct addr *bind; /* local address or NULL */
+	const char *user_agent; /* copied */
+	const struct addr *bind; /* local address or NULL; copied */
+	bool not_loopback;    /* refuse addresses of this machine and its link: the URL is a stranger's */
 };
-/* err 0 = whole answer (any status); else -errno and `why`, one line that names the cause. */
+/* err 0 = whole answer (any status); else -errno and `why`, one line that names
+ * the cause; status is then what was read of it, 0 = nothing. body and why are
+ * valid until fn returns, and so is the handle: cancelling it there is harmless. */
 typedef void http_fn(void *arg, int err, int status, struct slice body, const char *why);
-/* fn runs later, once. NULL = URL unusable or no memory, reason in *why (static text). */
+/* GETs url. Its userinfo becomes Basic authentication (RFC 7617), sent to that
+ * host and port only. A name's addresses (at most 4) are tried in turn until one
+ * answers, and share the time. A redirect never leads to another scheme, nor
+ * from the world into a private network, nor from there to this machine.
+ * fn runs later, once, from the end of a turn. NULL = URL unusable or no memory,
+ * reason in *why (static text). dns is not used for hosts given as numbers. */
 struct http_request *http_get(struct net *, struct dns *, const char *url, const struct http_opts *, http_fn *, void *arg,
 			      const char **why) BT_MUST_USE;
 void http_cancel(struct http_request *); /* fn will not run */
+/* The whole request went out at least once: the server may have acted on it. */
+bool http_was_sent(const struct http_request *);
+uint32_t http_retry_after(const struct http_request *); /* for fn: seconds the server asked for, 0 = none */
 
 #endif
