@@ -41,6 +41,9 @@ struct disk_opts {
 
 /* Forks the keeper. Call before anything that the child should not inherit. */
 int disk_new(struct disk **, struct net *, const struct disk_opts *) BT_MUST_USE;
+/* Its process id, 0 in one process: for a host that wants to wait for its end,
+ * and for tests that kill it. */
+int disk_keeper_pid(const struct disk *);
 /* Closes the link; the keeper finishes what it was given and exits. Does not wait. */
 void disk_free(struct disk *);
 
