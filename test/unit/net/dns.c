@@ -125,6 +125,20 @@ static void send_lies(int fd, const struct question *q, const struct sockaddr *t
 	buf_release(&b);
 }
 
+/* The right answer with a wrong address, from somebody who wasn't asked. */
+static void send_forged(const struct question *q, const struct sockaddr *to, socklen_t to_len)
+{
+	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	struct buf b;
+
+	buf_init(&b, 1000);
+	put_head(&b, q, q->id, 0x8180, 1);
+	put_address(&b, q->type, 60, 66);
+	CHECK(sendto(fd, b.p, b.n, 0, to, to_len) == (ssize_t)b.n);
+	buf_release(&b);
+	close(fd);
+}
+
 static void on_server_udp(struct ev *e, uint32_t events)
 {
 	struct server *s = container_of(e, struct server, udp);
@@ -147,7 +161,7 @@ static void on_server_udp(struct ev *e, uint32_t events)
 	memcpy(s->last, q.name, sizeof(q.name));
 	if (s->silent || is(&q, "hang") || (is(&q, "slow6") && q.type == DNS_AAAA) || (is(&q, "slow4") && q.type == DNS_A))
 		return;
-	buf_init(&b, 4096);
+	buf_init(&b, 8192);
 	if (s->broken) {
 		put_head(&b, &q, q.id, 0x8182, 0);
 	} else if (strncmp(q.name, "tc", 2) == 0) {
@@ -157,7 +171,11 @@ static void on_server_udp(struct ev *e, uint32_t events)
 			send_lies(e->fd, &q, (struct sockaddr *)&from, from_len, 10);
 		if (is(&q, "flood"))
 			send_lies(e->fd, &q, (struct sockaddr *)&from, from_len, 100);
+		if (is(&q, "forged"))
+			send_forged(&q, (struct sockaddr *)&from, from_len);
 		put_answer(&b, &q);
+		while (is(&q, "big") && b.n < 8192)
+			buf_u8(&b, 0xff);
 	}
 	CHECK(sendto(e->fd, b.p, b.n, 0, (struct sockaddr *)&from, from_len) == (ssize_t)b.n);
 	buf_release(&b);
@@ -386,6 +404,18 @@ static void test_here(void)
 	dns_configure(dns, slice_of(NULL, 0), slice_str("127.0.0.1 localhost\n"));
 	r = look("localhost"); /* as the machine's owner has it */
 	CHECK(r.n == 1 && has(&r, 0, "127.0.0.1"));
+
+	/* Of a hosts text larger than the limit, the whole lines within it. */
+	struct buf big;
+	buf_init(&big, 2 << 20);
+	for (int i = 0; big.n < 1100 << 10; i++)
+		buf_printf(&big, "192.0.2.1 h%d.localhost\n", i);
+	dns_configure(dns, slice_of(NULL, 0), slice_of(big.p, big.n));
+	buf_release(&big);
+	r = look("h1.localhost");
+	CHECK(r.n == 1 && has(&r, 0, "192.0.2.1"));
+	r = look("h45000.localhost");
+	CHECK(r.n == 2 && has(&r, 0, "127.0.0.1"));
 }
 
 /* ---- what servers say ---- */
@@ -442,6 +472,10 @@ static void test_answers(void)
 	configure("", "");
 	r = look("lies.example");
 	CHECK(r.n == 2 && has(&r, 0, "192.0.2.1") && server[1].asked == 0);
+	r = look("forged.example");
+	CHECK(r.n == 2 && has(&r, 0, "192.0.2.1") && has(&r, 1, "2001:db8::1") && server[1].asked == 0);
+	r = look("big.example"); /* longer than is received: the rest is not needed */
+	CHECK(r.n == 2 && has(&r, 0, "192.0.2.1"));
 	r = look("flood.example");
 	CHECK(r.err == -EIO && server[1].asked == 2);
 }
@@ -469,6 +503,9 @@ static void test_failing_servers(void)
 	/* Silence: the next server after the time-out. Several at once, so
 	 * that the test waits only once. */
 	configure("", "");
+	r = look("ttl1.example");
+	CHECK(r.n == 2 && asked() == 2);
+	server[0].asked = 0;
 	server[0].silent = true;
 	ask(&hang[0], "ok3.example");
 	ask(&hang[1], "hang.example");
@@ -479,6 +516,10 @@ static void test_failing_servers(void)
 	CHECK(hang[1].err == -ETIMEDOUT && hang[1].took >= 2000 && hang[1].took < 2900);
 	CHECK(hang[2].err == -ETIMEDOUT && hang[2].took < 2900 && asked() == 8);
 	CHECK(strcmp(hang[1].why, "the name servers do not answer") == 0);
+	/* In the meantime an answer of one second's life has died. */
+	server[0].silent = false;
+	r = look("ttl1.example");
+	CHECK(r.n == 2 && asked() == 10);
 
 	/* Each attempt goes through all servers with new ports and ids. */
 	configure("options attempts:2\n", "");
