@@ -103,7 +103,7 @@ layers: $(LAYERS:%=$B/lib%.a) $(call obj,$(wildcard app/*.c))
 test: # test/run says which parts there are
 	@test/run
 demo:
-	@pkg/deps.sh demo
+	@pkg/deps.sh
 	@$(MAKE) -s
 	@test/demo
 fuzz:

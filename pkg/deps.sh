@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# deps.sh PART... - sees to it that the programs which `make demo` (PART demo) or
+# deps.sh [PART...] - sees to it that the programs which `make demo` (no PART) or
 # parts of test/run need are here: on Debian as root it installs what is missing,
 # elsewhere it names it and fails. Services that come with packages are not
 # started. Plain `make` never runs this.
@@ -10,7 +10,7 @@ set -u
 always='gcc gcc
 /usr/include/stdlib.h|/usr/include/*/stdlib.h libc6-dev
 /usr/include/bearssl.h|/usr/local/include/bearssl.h libbearssl-dev'
-layers='/usr/bin/python3 python3'
+python='/usr/bin/python3 python3'
 clang='clang clang
 /usr/lib/llvm-*/lib/clang/*/lib/linux/libclang_rt.fuzzer-* libclang-rt-14-dev'
 musl='musl-gcc musl-tools
@@ -47,13 +47,13 @@ is_here() {
 table=$always
 for part in "$@"; do
 	case $part in
-	build) more="$clang
-$musl
-$cross" ;;
-	layers) more=$layers ;;
+	house) more=$python ;;
 	san | corpus | fuzz) more=$clang ;;
 	small) more=$musl ;;
 	cross) more=$cross ;;
+	build | demo) more="$clang
+$musl
+$cross" ;;
 	real) more="$peers
 $tools" ;;
 	fault) more=$tools ;;
