@@ -319,12 +319,10 @@ void piece_on_written(struct bt_torrent *t, uint32_t piece, uint32_t first, uint
 	if (!op)
 		return;
 	op->user = (void *)(writes_of(op) - 1);
-	for (uint32_t b = first; b < first + n && b < op->nblocks; b++) {
-		if (err || !is_frame(op->blocks[b].loc))
-			continue;
-		disk_frame_put(t->c->disk, op->blocks[b].loc);
-		op->blocks[b].loc = LOC_FILE;
-	}
+	for (uint32_t b = first; b < first + n && b < op->nblocks && !err; b++)
+		op->blocks[b].loc = LOC_FILE; /* the store has freed the frame */
+	if (t->state == BT_FAILED || t->store_closing)
+		piece_drop_frames(t);
 	if (op->checking)
 		piece_retry_checks(t);
 	frames_back(t->c);
@@ -388,6 +386,8 @@ size_t piece_partials(struct bt_torrent *t, struct store_partial **out)
 static void drop_frames(void *arg, struct open_piece *op)
 {
 	struct bt_torrent *t = arg;
+	if (writes_of(op) && t->store)
+		return; /* the keeper still reads them: on_written comes back */
 	for (uint32_t b = 0; b < op->nblocks; b++) {
 		if (!is_frame(op->blocks[b].loc))
 			continue;

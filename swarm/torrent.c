@@ -589,6 +589,7 @@ void torrent_free(struct bt_torrent *t)
 	t->closing = true;
 	while (!list_empty(&t->peers))
 		peer_close_now(container_of(t->peers.next, struct peer, on_torrent));
+	t->store = NULL; /* closed, or it goes with the disk */
 	if (t->picker)
 		piece_drop_frames(t);
 	if (t->announcer)
