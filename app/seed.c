@@ -13,7 +13,7 @@ static const struct opt opts[] = {
 	{ 'p', "port", "PORT", OPT_PORT, AT(port), "listen for peers on this TCP port (default: any free one)" },
 	{ 0, "bind", "ADDR", OPT_TEXT, AT(bind), "listen on, and connect from, this address only" },
 	{ 0, "peer", "HOST:PORT", OPT_PEERS, AT(peers), "a peer to connect to at once; repeatable; IPv6 as [ADDR]:PORT" },
-	{ 0, "max-peers", "N", OPT_COUNT, AT(max_peers), "connections of all torrents together (default: 200 or more, as descriptors allow)" },
+	{ 0, "max-peers", "N", OPT_COUNT, AT(max_peers), "connections of all torrents together (default: 200, as descriptors allow)" },
 	{ 0, "check", NULL, OPT_FLAG, AT(check), "look at all the data, whatever the journal says" },
 	{ 0, "state", "DIR", OPT_TEXT, AT(state), "where the journals of what is verified are kept (default: .bt beside the files)" },
 	{ 0, "storage", "auto|map|pool", OPT_CHOICE, AT(storage), "as for bt get" },
