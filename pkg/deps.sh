@@ -30,7 +30,6 @@ opentracker opentracker'
 tools='/usr/bin/python3 python3
 strace strace
 ip iproute2
-ps procps
 mkfs.ext4 e2fsprogs'
 
 # is_here PROBE: any of the |-separated commands or path patterns
