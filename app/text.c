@@ -20,7 +20,7 @@ char *size_text(char out[SIZE_TEXT], uint64_t bytes)
 		v /= 1024;
 		u++;
 	}
-	snprintf(out, SIZE_TEXT, "%.*f %s", u == 0 || v >= 99.95 ? 0 : v >= 9.995 ? 1 : 2, v, units[u]);
+	snprintf(out, SIZE_TEXT, "%.*f %.3s", u == 0 || v >= 99.95 ? 0 : v >= 9.995 ? 1 : 2, v, units[u]);
 	return out;
 }
 
@@ -33,7 +33,7 @@ char *power_text(char out[SIZE_TEXT], uint64_t bytes)
 		u++;
 	if (v >= 10000)
 		return size_text(out, bytes);
-	snprintf(out, SIZE_TEXT, "%llu %s", (unsigned long long)v, units[u]);
+	snprintf(out, SIZE_TEXT, "%llu %.3s", (unsigned long long)v, units[u]);
 	return out;
 }
 

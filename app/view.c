@@ -137,9 +137,12 @@ static void say_done(struct view *v, const struct item *item, const struct bt_st
 
 	if (got == 0)
 		say(v, &v->out, "%s: complete, %s, all of it was here already", s->name, size_text(size, s->wanted));
+	else if (ms < 10000)
+		say(v, &v->out, "%s: complete, %s in %.1fs, %s/s", s->name, size_text(size, got), (double)ms / 1000,
+		    size_text(rate, got * 1000 / ms));
 	else
 		say(v, &v->out, "%s: complete, %s in %s, %s/s", s->name, size_text(size, got),
-		    duration_text(took, (ms + 500) / 1000), size_text(rate, got * 1000 / ms));
+		    duration_text(took, ms / 1000), size_text(rate, got * 1000 / ms));
 }
 
 static void say_checked(struct view *v, const struct bt_stats *s)
