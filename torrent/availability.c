@@ -82,12 +82,6 @@ static void exchange(struct avail *a, uint32_t x, uint32_t y)
 	put_at(a, y, px);
 }
 
-static void settle(struct avail *a, uint32_t pos, uint32_t bucket)
-{
-	uint32_t start = avail_start(a, bucket);
-	exchange(a, pos, start + random_below(avail_end(a, bucket) - start));
-}
-
 static void take_out(struct avail *a, uint32_t piece)
 {
 	uint32_t hole = a->place[piece];
@@ -115,7 +109,6 @@ static void put_in(struct avail *a, uint32_t piece)
 	}
 	a->end[bucket]++;
 	put_at(a, hole, piece);
-	settle(a, hole, bucket);
 }
 
 /* The count of a candidate has changed by one and with it its level. */
@@ -125,13 +118,9 @@ static void shift(struct avail *a, uint32_t piece, bool up)
 	if (up) {
 		while (a->top <= now)
 			a->end[a->top++] = a->n;
-		uint32_t last = --a->end[now - 1];
-		exchange(a, pos, last);
-		settle(a, last, now);
+		exchange(a, pos, --a->end[now - 1]);
 	} else {
-		uint32_t first = a->end[now]++;
-		exchange(a, pos, first);
-		settle(a, first, now);
+		exchange(a, pos, a->end[now]++);
 	}
 }
 
@@ -164,17 +153,7 @@ bool avail_ready(struct avail *a)
 	assert(sum == a->n);
 	for (uint32_t i = 0; i < a->pieces; i++)
 		if (avail_is_candidate(a, i))
-			a->order[a->end[avail_bucket(a, i)]++] = i;
-	for (uint32_t b = 0; b < a->top; b++) {
-		uint32_t start = avail_start(a, b);
-		for (uint32_t pos = start; pos < a->end[b]; pos++) {
-			/* shuffle, writing down places that won't change any more */
-			uint32_t with = pos + random_below(a->end[b] - pos);
-			uint32_t piece = a->order[with];
-			a->order[with] = a->order[pos];
-			put_at(a, pos, piece);
-		}
-	}
+			put_at(a, a->end[avail_bucket(a, i)]++, i);
 	a->valid = true;
 	return true;
 }
@@ -236,30 +215,51 @@ void avail_sub(struct avail *a, uint32_t piece)
 		shift(a, piece, false);
 }
 
-/* Above this share of the pieces one sort is cheaper than moving each. */
-enum { FEW = 16 };
+/* Eight pieces at once, without a branch: bitfields of peers are random bits. */
+static void count_byte(uint16_t *count, unsigned bits, int add)
+{
+	for (unsigned k = 0; k < 8; k++) {
+		uint16_t bit = bits >> (7 - k) & 1;
+		if (add > 0)
+			count[k] = (uint16_t)(count[k] + (bit & (count[k] != UINT16_MAX)));
+		else
+			count[k] = (uint16_t)(count[k] - (bit & (count[k] != 0)));
+	}
+}
+
+static uint32_t move_byte(struct avail *a, uint32_t piece, unsigned bits, int add)
+{
+	uint32_t moved = 0;
+	for (; bits; bits = bits << 1 & 0xff, piece++) {
+		if (!(bits & 0x80))
+			continue;
+		if (add > 0)
+			avail_add(a, piece);
+		else
+			avail_sub(a, piece);
+		moved++;
+	}
+	return moved;
+}
+
+/* Once more than this share of the pieces is moved, one sort is cheaper. */
+enum { FEW = 32 };
 
 void avail_add_bits(struct avail *a, const uint8_t *bits, int add)
 {
+	static const uint8_t none[8];
+	size_t len = bits_len(a->pieces), whole = a->pieces / 8;
+	uint32_t moved = 0;
 	if (add > 0 ? !have_counts(a) : !a->count)
 		return;
-	if (a->valid && bits_count(bits, a->pieces) > a->pieces / FEW)
-		a->valid = false;
-	for (uint32_t byte = 0; byte < bits_len(a->pieces); byte++) {
-		uint32_t i = byte * 8;
-		for (unsigned left = bits[byte]; left; left = left << 1 & 0xff, i++) {
-			if (!(left & 0x80))
-				continue;
-			if (a->valid) {
-				if (add > 0)
-					avail_add(a, i);
-				else
-					avail_sub(a, i);
-			} else if (add > 0) {
-				a->count[i] = (uint16_t)(a->count[i] + (a->count[i] != UINT16_MAX));
-			} else {
-				a->count[i] = (uint16_t)(a->count[i] - (a->count[i] != 0));
-			}
-		}
+	for (size_t i = 0; i < len; i++) {
+		while (len - i > 8 && memcmp(bits + i, none, 8) == 0)
+			i += 8;
+		if (a->valid && moved > a->pieces / FEW)
+			a->valid = false;
+		if (!a->valid && i < whole)
+			count_byte(a->count + i * 8, bits[i], add);
+		else
+			moved += move_byte(a, (uint32_t)i * 8, bits[i], add);
 	}
 }

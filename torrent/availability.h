@@ -14,7 +14,7 @@
 /* The array `order` holds the candidates, bucket after bucket; end[b] is one past
  * the last place of bucket b, for b < top; buckets from top on are empty and end
  * at n. A piece's bucket follows from its priority and its count. Within a bucket
- * the order is random, kept so by exchanging a piece that enters with any other.
+ * there is no order; who breaks ties by chance begins at a random place in it.
  * Moving a piece to a neighbouring bucket exchanges it with the one at the
  * boundary: O(1). Taking one out or in shifts each boundary behind it, O(buckets
  * in use), whatever the number of pieces.

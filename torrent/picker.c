@@ -275,6 +275,7 @@ void picker_peer_lacks(struct picker *p, uint32_t piece)
 
 void picker_peer_bits(struct picker *p, const uint8_t *bits, int add)
 {
+	assert(bits_spare_clear(bits, p->pieces));
 	if (p->nhave < p->pieces)
 		avail_add_bits(&p->avail, bits, add);
 }

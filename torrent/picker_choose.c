@@ -16,6 +16,7 @@ enum {
 	RANDOM_TRIES = 32,
 	RAREST_LOOKS = 512, /* places in the order before the peer's own bits are walked */
 	WALK_LOOKS = 64,    /* of which the rarest is taken */
+	WALK_BYTES = 8192,  /* walked when at least one was found */
 	SEQUENTIAL_LOOKS = 4096,
 	REQUESTERS_MAX = 3, /* for one block, in endgame */
 };
@@ -48,6 +49,8 @@ static uint32_t walk_bits(const struct picker *p, const struct pick *pk, size_t 
 	size_t n = bits_len(p->pieces);
 	uint32_t best = PICK_NONE, best_key = UINT32_MAX, least = rarity ? 0 : 7 - top_prio(a);
 	for (size_t done = 0, i = from; done < n; done++, i = i + 1 < n ? i + 1 : 0) {
+		if (rarity && best != PICK_NONE && done > WALK_BYTES)
+			break;
 		while (n - i > 8 && n - done > 8) { /* skip eight empty bytes at once */
 			uint64_t x, y;
 			memcpy(&x, a->candidate + i, 8);
@@ -120,18 +123,30 @@ static uint32_t in_run(struct picker *p, const struct pick *pk)
 static uint32_t rarest(const struct picker *p, const struct pick *pk)
 {
 	const struct avail *a = &p->avail;
-	if (!pk->has)
-		return a->order[0];
 	unsigned looks = RAREST_LOOKS;
-	for (uint32_t rank = 0; rank < AVAIL_RANKS && looks; rank++) {
+	for (uint32_t b = 0; b < a->top && looks; b++) {
+		uint32_t start = avail_start(a, b), n = a->end[b] - start;
 		/* What this peer has, at least one has: not in a rank's first bucket. With a
 		 * fresh seed most pieces are there. */
-		uint32_t pos = avail_end(a, rank * AVAIL_LEVELS), end = avail_end(a, (rank + 1) * AVAIL_LEVELS - 1);
-		for (; pos < end && looks; pos++, looks--)
-			if (peer_has(pk, a->order[pos]))
-				return a->order[pos];
+		if (n == 0 || (pk->has && b % AVAIL_LEVELS == 0))
+			continue;
+		for (uint32_t i = 0, at = random_below(n); i < n && looks; i++, looks--) {
+			if (peer_has(pk, a->order[start + at]))
+				return a->order[start + at];
+			at = at + 1 < n ? at + 1 : 0;
+		}
 	}
 	return walk_bits(p, pk, random_below((uint32_t)bits_len(p->pieces)), WALK_LOOKS, true);
+}
+
+/* A run is begun at its lowest piece that is as rare as the one found: what
+ * follows then is one ascending read for the seed's disk and write for ours. */
+static uint32_t run_begin(const struct picker *p, const struct pick *pk, uint32_t found)
+{
+	uint32_t piece = found / p->run_pieces * p->run_pieces, bucket = avail_bucket(&p->avail, found);
+	while (piece < found && !(fits(p, pk, piece) && avail_bucket(&p->avail, piece) == bucket))
+		piece++;
+	return piece;
 }
 
 static uint32_t new_piece(struct picker *p, const struct pick *pk)
@@ -148,8 +163,11 @@ static uint32_t new_piece(struct picker *p, const struct pick *pk)
 		piece = any(p, pk);
 	if (piece == PICK_NONE && p->run_pieces > 1)
 		piece = in_run(p, pk);
-	if (piece == PICK_NONE)
+	if (piece == PICK_NONE) {
 		piece = rarest(p, pk);
+		if (piece != PICK_NONE)
+			piece = run_begin(p, pk, piece);
+	}
 	return piece;
 }
 
