@@ -62,14 +62,21 @@ struct announcer_opts {
 	void (*on_message)(void *arg, bool warn, const char *text);
 	void (*on_stopped)(void *arg); /* after announcer_stop: all told or given up */
 	void *arg;
+	uint32_t second_ms; /* how long a tracker's second lasts: 0 = 1000; tests make it short */
 };
-/* Shuffles within tiers; starts at once with `started`. NULL = no memory. A list
- * without usable URL is fine: it stays idle. */
+/* Shuffles within tiers; starts with `started` in the next turn. NULL = no memory.
+ * A list without usable URL is fine: it stays idle. Callbacks come from the
+ * reactor only, never from inside a call, and may call any of these functions. */
 struct announcer *announcer_new(struct net *, struct dns *, const struct announcer_opts *) BT_MUST_USE;
-void announcer_free(struct announcer *); /* at once, nothing more is sent */
-void announcer_completed(struct announcer *); /* sends `completed` once */
+void announcer_free(struct announcer *); /* at once, nothing more is sent or called; NULL is fine */
+/* Sends `completed` once to each tracker that knows us. Not to be called when the
+ * download was complete from the start (BEP 3). */
+void announcer_completed(struct announcer *);
 void announcer_more_peers(struct announcer *); /* peers are wanted: announce as soon as min interval allows */
-void announcer_stop(struct announcer *, uint32_t within_ms); /* `stopped` where `started` arrived; then on_stopped */
-void announcer_counts(const struct announcer *, uint32_t *seeds, uint32_t *leechers); /* best of what trackers told */
+/* `stopped` where `started` arrived, or may have; then on_stopped, within_ms at
+ * the latest, whatever the trackers do. */
+void announcer_stop(struct announcer *, uint32_t within_ms);
+/* Best of what trackers told; 0 when none did. */
+void announcer_counts(const struct announcer *, uint32_t *seeds, uint32_t *leechers);
 
 #endif

@@ -82,10 +82,7 @@ static struct result parse_n(const char *s, size_t n, bool eof)
 	CHECK(same(&whole, &r));
 	for (size_t i = 1; i < n && i < 2000; i++) {
 		feed(&r, s, n, i, n, eof);
-		if (!same(&whole, &r)) {
-			CHECK(!"the same however it is cut");
-			break;
-		}
+		CHECK(same(&whole, &r));
 	}
 	return whole;
 }
