@@ -22,25 +22,41 @@ static const struct opt opts[] = {
 struct finding {
 	const char *word; /* NULL = nothing */
 	uint64_t size;    /* on disk */
-	uint32_t pieces, bad;
+	uint32_t pieces, bad, own; /* own: bad ones that hold no byte of another file */
 };
 
-static struct finding look_at(const struct item *item, const struct bt_file *f, const char *dir)
+static void count_pieces(struct finding *r, const struct item *item, uint32_t index)
 {
+	const struct bt_meta *m = item->meta;
+	const struct bt_file *f = &m->files[index];
+	uint64_t end = f->off + f->len, room = end;
+
+	if (index + 1 < m->nfiles && (m->files[index + 1].attr & BT_FILE_PAD))
+		room += m->files[index + 1].len;
+	for (uint64_t i = f->off / m->piece_len; i * m->piece_len < end; i++) {
+		uint64_t last = (i + 1) * m->piece_len < m->size ? (i + 1) * m->piece_len : m->size;
+		r->pieces++;
+		if (bt_piece(item->t, (uint32_t)i))
+			continue;
+		r->bad++;
+		r->own += i * m->piece_len >= f->off && last <= room;
+	}
+}
+
+static struct finding look_at(const struct item *item, uint32_t index, const char *dir)
+{
+	const struct bt_file *f = &item->meta->files[index];
 	struct finding r = { 0 };
 	struct stat st;
 	char *path;
 
 	if (f->attr & BT_FILE_PAD)
 		return r;
-	for (uint64_t i = f->off / item->meta->piece_len; f->len > 0; i++) {
-		r.pieces++;
-		r.bad += !bt_piece(item->t, (uint32_t)i);
-		if ((i + 1) * item->meta->piece_len >= f->off + f->len)
-			break;
-	}
+	if (f->len > 0)
+		count_pieces(&r, item, index);
+	/* One hash covers the ends of two files: it does not say whose byte is wrong. */
 	if (r.bad > 0)
-		r.word = "damaged";
+		r.word = r.own > 0 ? "damaged" : "in doubt";
 	if (asprintf(&path, "%s/%s", dir, f->path) < 0)
 		return r;
 	if (lstat(path, &st) < 0)
@@ -73,12 +89,13 @@ static void print_file(const struct bt_file *f, const struct finding *r, bool js
 	safe = malloc(size);
 	printf("  %s: ", safe != NULL ? bt_escape(safe, size, f->path) : "");
 	free(safe);
+	fputs(r->word, stdout);
 	if (r->size != f->len && r->size > 0)
-		printf("%s, %s of %s", r->word, size_text(have, r->size), size_text(want, f->len));
-	else
-		fputs(r->word, stdout);
+		printf(", %s bytes instead of %s", count_text(have, r->size), count_text(want, f->len));
 	if (r->bad > 0 && r->size > 0)
-		printf(", %" PRIu32 " of %" PRIu32 " pieces wrong", r->bad, r->pieces);
+		printf(r->own > 0 ? ", %" PRIu32 " of %" PRIu32 " pieces wrong" :
+				    ", %" PRIu32 " of %" PRIu32 " pieces wrong, shared with other files",
+		       r->bad, r->pieces);
 	putchar('\n');
 }
 
@@ -113,12 +130,12 @@ static bool report(const struct item *item, const char *dir, bool quiet, bool js
 	bt_stats(item->t, &stats);
 	good = stats.pieces_have == stats.pieces;
 	for (uint32_t i = 0; i < m->nfiles && good; i++)
-		good = look_at(item, &m->files[i], dir).word == NULL;
+		good = look_at(item, i, dir).word == NULL;
 	if (quiet)
 		return good;
 	print_head(item, &stats, good, json);
 	for (uint32_t i = 0; i < m->nfiles && !good; i++) {
-		struct finding r = look_at(item, &m->files[i], dir);
+		struct finding r = look_at(item, i, dir);
 		if (r.word == NULL)
 			continue;
 		print_file(&m->files[i], &r, json, first, i + 1);
@@ -150,7 +167,8 @@ const struct command cmd_verify = {
 	.operands = "TORRENT...",
 	.summary = "check files against a .torrent file",
 	.details = "Reads all files of each torrent, compares every piece with its hash, and names the files that are "
-		   "missing, damaged or of another size. Nothing is written.",
+		   "missing, damaged or of another size. A small file is in doubt when a wrong piece holds parts of "
+		   "other files too. Nothing is written.",
 	.status = "0 everything is there and right\n1 error\n2 wrong usage\n3 stopped before the end\n"
 		  "4 something is missing or damaged",
 	.opts = opts,
