@@ -4,8 +4,8 @@
  * directory descriptor and never through a symbolic link (openat2 RESOLVE_*,
  * or a walk with O_NOFOLLOW), so nothing lands outside and an unmounted disk is
  * never recreated. At most FILES_OPEN_MAX descriptors for all torrents, least
- * recently used closed first (synced before, when written). 0 or -errno; after an error files_culprit() names
- * the file. */
+ * recently used closed first (synced before, when written to). 0 or -errno;
+ * after an error files_culprit() names the file. */
 #ifndef BT_FILES_H
 #define BT_FILES_H
 
