@@ -69,6 +69,15 @@ void link_release(struct link *l)
 	*l = (struct link){ .fd = -1, .broken = true };
 }
 
+/* Nothing more goes out. What the other end sent before is still read, then both
+ * ends see the end. */
+static void break_off(struct link *l)
+{
+	l->broken = true;
+	if (l->fd >= 0)
+		shutdown(l->fd, SHUT_RDWR);
+}
+
 struct msg *link_put(struct link *l, enum msg_type type, uint32_t n)
 {
 	size_t len = sizeof(struct msg) + n * msg_elem(type), room = room_of(len);
@@ -86,7 +95,7 @@ struct msg *link_put(struct link *l, enum msg_type type, uint32_t n)
 		l->head = 0;
 	}
 	if (l->tail + room > LINK_QUEUE_MAX || !grow_array(&out, &l->cap, l->tail + room, 1)) {
-		l->broken = true;
+		break_off(l);
 		return NULL;
 	}
 	l->out = out;
@@ -102,7 +111,7 @@ struct msg *link_put(struct link *l, enum msg_type type, uint32_t n)
 
 bool link_waits(const struct link *l)
 {
-	return l->head < l->tail;
+	return !l->broken && l->head < l->tail;
 }
 
 union fd_room {
@@ -150,7 +159,7 @@ int link_flush(struct link *l)
 				continue;
 			if (errno == EAGAIN || errno == ENOBUFS || errno == ENOMEM || errno == ETOOMANYREFS)
 				return -EAGAIN;
-			l->broken = true;
+			break_off(l);
 			break;
 		}
 		for (; sent > 0; sent--) {
@@ -223,7 +232,7 @@ static int take_batch(struct link *l, unsigned max, link_fn *fn, void *arg)
 	}
 	do
 		got = recvmmsg(l->fd, mm, max, MSG_DONTWAIT | MSG_CMSG_CLOEXEC, NULL);
-	while (got < 0 && errno == EINTR);
+	while (got < 0 && (errno == EINTR || errno == ECONNRESET)); /* reset: said once, before what is left to read */
 	if (got < 0)
 		return errno == EAGAIN ? 0 : -EPIPE;
 	for (int i = 0; i < got; i++) {
