@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* announcer.c - one torrent's trackers: when to announce what to whom (BEP 3,
- * 12, 31, 48). What goes over the wire is tracker_http.c's and net/http.c's.
+ * 12, 31). The list of them is announcer_tiers.c's, requests announcer_ask.c's.
  *
  * A *round* is one announce that is due. It goes through the tiers in order and
  * ends with the first tracker that answers well; that one moves to the front of
@@ -9,79 +9,22 @@
  * keeps its chance, but the next is asked beside it: a dead first tracker then
  * costs seconds instead of its time-out. `completed` and `stopped` are not part
  * of rounds: they go to every tracker that knows us. Start at pump(). */
-#include "find/tracker.h"
+#include "find/announcer.h"
 
-#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-/* In a tracker's seconds (opts.second_ms). */
-enum {
-	HANG_S = 5,
-	TIMEOUT_S = 30,          /* as libtorrent's tracker_completion_timeout */
-	RETRY_S = 15,            /* back-off after the first failure, doubled by each further one.. */
-	RETRY_MAX_S = 3600,      /* ..up to this */
-	INTERVAL_S = 1800,       /* when a tracker tells none */
-	INTERVAL_MIN_S = 30,     /* no tracker makes us ask more often */
-	MORE_PEERS_S = 300,      /* least distance of extra announces when no min interval is told */
-	TRACKERS_MAX = 128,      /* per torrent; real lists end near 100, hostile ones don't */
-	REDIRECTS = 5,
-};
-
-struct tracker {
-	struct announcer *a;
-	char *url;
-	uint32_t tier;
-	const char *skip;        /* why it can't be used at all; static text */
-	bool never;              /* skipped, or told so by BEP 31 */
-	bool started;            /* it knows us: has to hear of completed and stopped */
-	bool completed;          /* it has heard of that */
-	bool no_scrape;
-	uint32_t fails;          /* in a row */
-	uint64_t not_before_ms;  /* end of min interval or back-off */
-	uint64_t scrape_ms;      /* not before */
-	struct http_request *req, *scrape;
-	enum tracker_event event; /* of req */
-	uint32_t seeds, leechers; /* UINT32_MAX = not told */
-	uint32_t said;           /* checksum of its last complaint: each is shown once */
-	size_t id_len;
-	uint8_t id[256];
-};
-
-struct announcer {
-	struct net *net;
-	struct dns *dns;
-	struct announcer_opts o; /* urls and tiers are not kept */
-	uint8_t info_hash[20], peer_id[20];
-	char *user_agent;
-	struct addr bind;
-	uint32_t key;            /* BEP 7: the same for all announces of a session */
-	struct tracker *all;
-	struct tracker **order;  /* by tier, in the order to try */
-	size_t n, too_many;
-	struct timer wake;       /* the next thing to do; after announcer_stop its limit */
-	struct timer hang;
-	struct later stopped;
-	bool begun;              /* the first turn has been */
-	bool round;
-	size_t pos;              /* in order: next to try in this round */
-	uint64_t due_ms;         /* of the next round */
-	struct tracker *current; /* whose interval is kept: the last that ended a round */
-	bool completed, stopping, told;
-	bool freed;              /* announcer_free came from inside a callback */
-	uint32_t depth;          /* callbacks we are inside of */
-};
-
 static void pump(struct announcer *a);
-
-static uint64_t in_ms(const struct announcer *a, uint32_t seconds)
-{
-	return (uint64_t)seconds * a->o.second_ms;
-}
+static void on_announced(void *arg, int err, int status, struct slice body, const char *why);
 
 static uint64_t now(const struct announcer *a)
 {
 	return a->net->now_ms;
+}
+
+static bool announce(struct tracker *t, enum tracker_event event, const char **why)
+{
+	return tracker_announce(t, event, announcer_ms(t->a, TIMEOUT_S), on_announced, why);
 }
 
 /* ---- words to the owner ---- */
@@ -117,96 +60,6 @@ static const char *duration(char out[32], uint32_t seconds)
 	else
 		snprintf(out, 32, "%u min", (unsigned)((seconds + 30) / 60));
 	return out;
-}
-
-/* ---- requests ---- */
-
-/* A torrent may come from anyone: its URLs may ask this machine only where a
- * tracker would be, not for paths of other services (as libtorrent's SSRF
- * mitigation). */
-static bool is_tracker_path(const char *text)
-{
-	struct url u;
-	size_t end = 0, slash = 0;
-
-	if (!url_parse(slice_str(text), &u))
-		return false;
-	for (; end < u.path.n && u.path.p[end] != '?'; end++)
-		if (u.path.p[end] == '/')
-			slash = end + 1;
-	return end - slash >= 8 && memcmp(u.path.p + slash, "announce", 8) == 0;
-}
-
-static struct http_request *fetch(struct tracker *t, struct buf *url, uint64_t timeout_ms, http_fn *fn, const char **why)
-{
-	struct announcer *a = t->a;
-	struct http_opts o = {
-		.body_max = TRACKER_REPLY_MAX,
-		.timeout_ms = (uint32_t)min_u64(timeout_ms, UINT32_MAX),
-		.max_redirects = REDIRECTS,
-		.user_agent = a->user_agent,
-		.bind = a->o.bind,
-		.not_loopback = !is_tracker_path(t->url),
-	};
-
-	*why = "out of memory";
-	buf_u8(url, 0);
-	return url->failed ? NULL : http_get(a->net, a->dns, (char *)url->p, &o, fn, t, why);
-}
-
-static void on_announced(void *arg, int err, int status, struct slice body, const char *why);
-
-static bool announce(struct tracker *t, enum tracker_event event, uint64_t timeout_ms, const char **why)
-{
-	struct announcer *a = t->a;
-	struct tracker_ask ask = {
-		.info_hash = a->info_hash, .peer_id = a->peer_id, .port = a->o.port, .event = event, .key = a->key,
-		.tracker_id = slice_of(t->id, t->id_len),
-	};
-	struct buf url;
-
-	assert(!t->req);
-	a->o.totals(a->o.arg, &ask.uploaded, &ask.downloaded, &ask.left, &ask.numwant);
-	if (event == TRACKER_STOPPED)
-		ask.numwant = 0;
-	buf_init(&url, 16 << 10);
-	t->event = event;
-	if (tracker_announce_url(&url, t->url, &ask))
-		t->req = fetch(t, &url, timeout_ms, on_announced, why);
-	else
-		*why = "URL too long";
-	buf_release(&url);
-	return t->req != NULL;
-}
-
-static void on_scraped(void *arg, int err, int status, struct slice body, const char *why)
-{
-	struct tracker *t = arg;
-	struct tracker_reply r;
-
-	t->scrape = NULL;
-	if (err || status / 100 != 2 || tracker_parse_scrape(body, t->a->info_hash, &r, &why) < 0 || r.failed) {
-		t->no_scrape = true; /* a courtesy, not worth asking twice */
-		return;
-	}
-	t->seeds = r.seeds;
-	t->leechers = r.leechers;
-}
-
-/* BEP 48, for trackers whose announce tells no counts. */
-static void scrape(struct tracker *t, uint64_t interval_ms)
-{
-	struct buf url;
-	const char *why;
-
-	if (t->no_scrape || t->scrape || now(t->a) < t->scrape_ms)
-		return;
-	t->scrape_ms = now(t->a) + interval_ms;
-	buf_init(&url, 16 << 10);
-	if (tracker_scrape_url(&url, t->url, t->a->info_hash))
-		t->scrape = fetch(t, &url, in_ms(t->a, TIMEOUT_S), on_scraped, &why);
-	t->no_scrape = !t->scrape;
-	buf_release(&url);
 }
 
 /* ---- rounds ---- */
@@ -248,7 +101,7 @@ static void failed(struct tracker *t, const char *what, uint32_t retry_in, uint3
 		s = retry_in;
 	if (s < at_least)
 		s = at_least;
-	t->not_before_ms = now(t->a) + in_ms(t->a, s);
+	t->not_before_ms = now(t->a) + announcer_ms(t->a, s);
 	snprintf(more, sizeof(more), "; not asked again for %s", duration(text, s));
 	complain(t, what, more);
 }
@@ -262,8 +115,8 @@ static void advance(struct announcer *a)
 
 		if (t->never || t->req || now(a) < t->not_before_ms)
 			continue;
-		if (announce(t, t->started ? TRACKER_NONE : TRACKER_STARTED, in_ms(a, TIMEOUT_S), &why)) {
-			timer_set(a->net, &a->hang, in_ms(a, HANG_S));
+		if (announce(t, t->started ? TRACKER_NONE : TRACKER_STARTED, &why)) {
+			timer_set(a->net, &a->hang, announcer_ms(a, HANG_S));
 			return;
 		}
 		failed(t, why, 0, 0);
@@ -278,20 +131,6 @@ static void advance(struct announcer *a)
 	for (size_t i = 0; i < a->n; i++)
 		if (!a->all[i].never)
 			a->due_ms = min_u64(a->due_ms, a->all[i].not_before_ms);
-}
-
-/* BEP 12: the tracker that answered is the first of its tier from now on. */
-static void move_to_front(struct announcer *a, struct tracker *t)
-{
-	size_t i = 0, first;
-
-	while (a->order[i]->tier != t->tier)
-		i++;
-	first = i;
-	while (a->order[i] != t)
-		i++;
-	memmove(&a->order[first + 1], &a->order[first], (i - first) * sizeof(struct tracker *));
-	a->order[first] = t;
 }
 
 /* Takes a good reply: state first, then the owner is told. */
@@ -314,7 +153,7 @@ static void answered(struct tracker *t, const struct tracker_reply *r)
 	t->started = true;
 	if (t->event == TRACKER_COMPLETED)
 		t->completed = true;
-	t->not_before_ms = now(a) + in_ms(a, least);
+	t->not_before_ms = now(a) + announcer_ms(a, least);
 	if (r->tracker_id_len) {
 		memcpy(t->id, r->tracker_id, r->tracker_id_len);
 		t->id_len = r->tracker_id_len;
@@ -324,15 +163,15 @@ static void answered(struct tracker *t, const struct tracker_reply *r)
 	if (r->leechers != UINT32_MAX)
 		t->leechers = r->leechers;
 	if (a->round)
-		move_to_front(a, t);
+		announcer_to_front(a, t);
 	if (a->round || t == a->current) {
 		a->current = t;
 		a->round = false;
-		a->due_ms = now(a) + in_ms(a, interval);
+		a->due_ms = now(a) + announcer_ms(a, interval);
 		timer_clear(a->net, &a->hang);
 	}
 	if (r->seeds == UINT32_MAX || r->leechers == UINT32_MAX)
-		scrape(t, in_ms(a, interval));
+		tracker_scrape(t, announcer_ms(a, interval));
 
 	if (r->message[0])
 		complain(t, r->message, "");
@@ -410,7 +249,7 @@ static void pump(struct announcer *a)
 
 		if (!wants_completed(t))
 			continue;
-		if (now(a) >= at && !announce(t, TRACKER_COMPLETED, in_ms(a, TIMEOUT_S), &why)) {
+		if (now(a) >= at && !announce(t, TRACKER_COMPLETED, &why)) {
 			failed(t, why, 0, 0);
 			at = t->not_before_ms;
 		}
@@ -553,7 +392,7 @@ void announcer_stop(struct announcer *a, uint32_t within_ms)
 			a->all[i].started = true;
 	cancel_all(a);
 	for (size_t i = 0; i < a->n; i++)
-		if (a->all[i].started && !a->all[i].never && !announce(&a->all[i], TRACKER_STOPPED, within_ms, &why))
+		if (a->all[i].started && !a->all[i].never && !tracker_announce(&a->all[i], TRACKER_STOPPED, within_ms, on_announced, &why))
 			a->all[i].started = false;
 	if (any_asked(a))
 		timer_set(a->net, &a->wake, within_ms);
@@ -574,84 +413,6 @@ void announcer_more_peers(struct announcer *a)
 		return;
 	a->due_ms = a->current->not_before_ms;
 	timer_set(a->net, &a->wake, 0); /* pump finds out how long to wait */
-}
-
-void announcer_counts(const struct announcer *a, uint32_t *seeds, uint32_t *leechers)
-{
-	*seeds = *leechers = 0;
-	for (size_t i = 0; i < a->n; i++) {
-		const struct tracker *t = &a->all[i];
-
-		if (t->seeds != UINT32_MAX && t->seeds > *seeds)
-			*seeds = t->seeds;
-		if (t->leechers != UINT32_MAX && t->leechers > *leechers)
-			*leechers = t->leechers;
-	}
-}
-
-/* ---- the list of trackers ---- */
-
-static const char *unusable(const char *text)
-{
-	struct url u;
-
-	if (!url_parse(slice_str(text), &u))
-		return "skipped: not a usable URL";
-	return url_scheme_is(&u, "http") ? NULL : "skipped: this version speaks http trackers only";
-}
-
-static bool is_known(const struct announcer *a, const char *url)
-{
-	for (size_t i = 0; i < a->n; i++)
-		if (strcmp(a->all[i].url, url) == 0)
-			return true;
-	return false;
-}
-
-static bool take_trackers(struct announcer *a, const struct announcer_opts *o)
-{
-	a->all = alloc_array(min_size(o->nurls, TRACKERS_MAX), sizeof(*a->all));
-	a->order = alloc_array(min_size(o->nurls, TRACKERS_MAX), sizeof(struct tracker *));
-	if (!a->all || !a->order)
-		return false;
-	for (size_t i = 0; i < o->nurls; i++) {
-		struct tracker *t = &a->all[a->n];
-
-		if (is_known(a, o->urls[i]))
-			continue;
-		if (a->n == TRACKERS_MAX) {
-			a->too_many++;
-			continue;
-		}
-		t->url = strdup(o->urls[i]);
-		if (!t->url)
-			return false;
-		t->a = a;
-		t->tier = o->tiers[i];
-		t->skip = unusable(t->url);
-		t->never = t->skip != NULL;
-		t->seeds = t->leechers = UINT32_MAX;
-		a->n++;
-	}
-	return true;
-}
-
-/* By tier, and by chance within one (BEP 12): each goes to a random place among
- * those of its tier that are in already. */
-static void shuffle(struct announcer *a)
-{
-	for (size_t i = 0; i < a->n; i++) {
-		struct tracker *t = &a->all[i];
-		size_t end = i, first;
-
-		while (end && a->order[end - 1]->tier > t->tier)
-			end--;
-		for (first = end; first && a->order[first - 1]->tier == t->tier;)
-			first--;
-		end -= random_below((uint32_t)(end - first) + 1);
-		memmove(&a->order[end + 1], &a->order[end], (i - end) * sizeof(struct tracker *));
-		a->order[end] = t;
-	}
 }
 
 struct announcer *announcer_new(struct net *net, struct dns *dns, const struct announcer_opts *o)
@@ -678,11 +439,11 @@ struct announcer *announcer_new(struct net *net, struct dns *dns, const struct a
 	timer_init(&a->hang, on_hang);
 	later_init(&a->stopped, on_stopped_later);
 	a->user_agent = strdup(o->user_agent ? o->user_agent : "bt");
-	if (!a->user_agent || !take_trackers(a, o)) {
+	if (!a->user_agent || !announcer_take(a, o)) {
 		free_all(a);
 		return NULL;
 	}
-	shuffle(a);
+	announcer_shuffle(a);
 	timer_set(net, &a->wake, 0);
 	return a;
 }

@@ -265,27 +265,32 @@ static void one_tracker(void)
 
 static void tiers(void)
 {
-	/* the first tier's good one is used, whatever the shuffle, and stays in front */
-	for (int i = 0; i < 6; i++) {
-		struct owner o = { .left = 1 };
+	{ /* the first tier's good one is used, whatever the shuffle, and stays in front */
+		struct owner o[4];
 		char interval30[128];
 
 		reset();
 		snprintf(interval30, sizeof(interval30), OK_REPLY, 30u);
 		A.reply = NULL;
 		B.reply = interval30;
-		start3(&o, 4, &A, 7, &B, 7, &C, 8);
-		CHECK(run_until(&B, 3, 3000));
-		CHECK(A.n <= 1 && C.n == 0);
-		CHECK(strcmp(B.asked[0].event, "started") == 0 && B.asked[1].event[0] == 0 && B.asked[2].event[0] == 0);
-		end(&o);
+		for (int i = 0; i < 4; i++) {
+			o[i] = (struct owner){ .left = 1 };
+			start3(&o[i], 30, &A, 7, &B, 7, &C, 8);
+		}
+		CHECK(run_until(&B, 8, 5000));
+		/* A's back-off is over by the second round: only its place keeps it out */
+		CHECK(A.n <= 4 && C.n == 0);
+		for (unsigned i = 0; i < 8; i++)
+			CHECK(strcmp(B.asked[i].event, i < 4 ? "started" : "") == 0);
+		for (int i = 0; i < 4; i++)
+			end(&o[i]);
 	}
 	{ /* tiers go in order of their numbers; the next one only when all of one failed */
 		struct owner o = { .left = 1 };
 
 		reset();
 		A.reply = B.reply = NULL;
-		start3(&o, 4, &C, 3, &A, 1, &B, 1);
+		start3(&o, 100, &C, 3, &A, 1, &B, 1);
 		CHECK(run_until(&C, 1, 2000));
 		CHECK(A.n == 1 && B.n == 1 && A.asked[0].ms <= C.asked[0].ms && B.asked[0].ms <= C.asked[0].ms);
 		CHECK(o.warnings == 2 && strstr(o.all, "HTTP status 404; not asked again for "));
@@ -299,7 +304,7 @@ static void tiers(void)
 			struct owner o = { .left = 1 };
 
 			reset();
-			start3(&o, 5, &A, 0, &B, 0, &C, 0);
+			start3(&o, 1000, &A, 0, &B, 0, &C, 0);
 			fake_run(&net, &o.got_peers, 2000);
 			CHECK(A.n + B.n + C.n == 1);
 			first[0] += A.n;
@@ -364,11 +369,11 @@ static void hanging(void)
 
 	reset();
 	A.hang = true;
-	start3(&o, 20, &A, 0, &B, 1, &C, 2);
+	start3(&o, 60, &A, 0, &B, 1, &C, 2);
 	fake_run(&net, &o.got_peers, 3000);
 	CHECK(o.got_peers && A.n == 1 && B.n == 1 && C.n == 0);
 	took = B.asked[0].ms - A.asked[0].ms;
-	CHECK(took >= 5 * 20 - 1 && took < 25 * 20);
+	CHECK(took > 4 * 60 && took < 25 * 60);
 	CHECK(o.warnings == 0);
 	/* it does not know us, but may have heard */
 	stop(&o, 150);
@@ -383,7 +388,7 @@ static void hanging(void)
 		start3(&p, 4, &A, 0, &B, 1, NULL, 0);
 		CHECK(run_until(&A, 2, 3000));
 		CHECK(p.warnings >= 1 && strstr(p.all, "no answer within 0."));
-		CHECK(A.asked[1].ms - A.asked[0].ms >= (30 + 11) * 4);
+		CHECK(A.asked[1].ms - A.asked[0].ms >= (25 + 11) * 4);
 		end(&p);
 	}
 }
@@ -393,7 +398,7 @@ static void completed(void)
 	struct owner o = { .left = 1 };
 
 	reset();
-	start3(&o, 5, &A, 0, &B, 1, NULL, 0);
+	start3(&o, 200, &A, 0, &B, 1, NULL, 0);
 	fake_run(&net, &o.got_peers, 2000);
 	o.left = 0;
 	o.in_call = true;
@@ -534,8 +539,8 @@ static void more_peers(void)
 	struct owner o = { .left = 1 };
 
 	reset();
-	A.reply = "d8:completei0e10:incompletei0e8:intervali9000e12:min intervali40e5:peers6:\x01\x02\x03\x04\x1a\xe1" "e";
-	start3(&o, 4, &A, 0, &B, 1, NULL, 0);
+	A.reply = "d8:completei0e10:incompletei0e8:intervali9000e12:min intervali30e5:peers6:\x01\x02\x03\x04\x1a\xe1" "e";
+	start3(&o, 20, &A, 0, &B, 1, NULL, 0);
 	announcer_more_peers(o.a);
 	fake_run(&net, &o.got_peers, 1000);
 	for (int i = 0; i < 10; i++) {
@@ -544,8 +549,8 @@ static void more_peers(void)
 	}
 	CHECK(A.n == 1);
 	CHECK(run_until(&A, 2, 2000));
-	CHECK(A.asked[1].ms - A.asked[0].ms >= 40 * 4 && A.asked[1].event[0] == 0);
-	run(250);
+	CHECK(A.asked[1].ms - A.asked[0].ms > 29 * 20 && A.asked[1].event[0] == 0);
+	run(200);
 	CHECK(A.n == 2 && B.n == 0); /* one wish, one announce, and to nobody else */
 	end(&o);
 }
@@ -561,12 +566,12 @@ static void scraping(void)
 	fake_run(&net, &o.got_peers, 1000);
 	announcer_more_peers(o.a); /* after 30 s: too soon for another scrape */
 	CHECK(run_until(&A, 2, 2000));
-	run(30);
+	run(60);
 	CHECK(A.scrapes == 1);
 	announcer_counts(o.a, &seeds, &leechers);
 	CHECK(seeds == 70 && leechers == 80);
 	CHECK(run_until(&A, 3, 2000));
-	run(30);
+	run(100);
 	CHECK(A.scrapes == 2);
 	CHECK(o.warnings == 1 && strstr(o.all, "/announce: upgrade!\n")); /* not again and again */
 	end(&o);
@@ -581,17 +586,18 @@ static void freeing(void)
 	const uint32_t t[] = { 0, 0, 0 };
 
 	reset();
-	start3(&on_peers_, 4, &A, 0, &B, 0, NULL, 0);
-	run(50);
+	start3(&on_peers_, 1000, &A, 0, &B, 0, NULL, 0);
+	fake_run(&net, &on_peers_.got_peers, 2000);
 	CHECK(!on_peers_.a && on_peers_.npeers == 1);
 	start(&on_message_, urls, t, 3, 4);
 	run(50);
 	CHECK(!on_message_.a && on_message_.messages == 1);
 	on_message_.messages = 0;
+	reset();
 	A.reply = NULL;
-	start3(&on_message_, 4, &A, 0, &B, 1, &C, 2);
-	run(50);
-	CHECK(!on_message_.a && on_message_.messages == 1 && B.n + C.n <= 1);
+	start3(&on_message_, 1000, &A, 0, &B, 1, &C, 2);
+	run(200);
+	CHECK(!on_message_.a && on_message_.messages == 1 && B.n + C.n == 0);
 	A.reply = ok_text;
 	start3(&on_stopped_, 4, &A, 0, NULL, 0, NULL, 0);
 	fake_run(&net, &on_stopped_.got_peers, 1000);
