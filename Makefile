@@ -12,7 +12,8 @@ variant := $(subst $(empty) ,-,$(strip $(filter-out gcc,$(notdir $(CC))) $(CROSS
 	$(if $(STATIC),static) $(if $(SAN),$(if $(fuzzing),fuzz,san))))
 B := build$(variant:%=/%)
 
-WARN := -Wall -Wextra -Wshadow -Wconversion -Wvla -Wstrict-prototypes -Wmissing-prototypes -Wformat=2
+WARN := -Wall -Wextra -Wshadow -Wconversion -Wvla -Wstrict-prototypes -Wmissing-prototypes -Wformat=2 \
+	$(if $(musl),-Wno-sign-conversion) # its CMSG_NXTHDR
 # Hardening. Flags that only some compilers and targets know are tried first.
 SAFE := -fno-strict-aliasing -fstack-protector-strong $(if $(SAN),,-D_FORTIFY_SOURCE=2 -fwrapv) \
 	$(shell for f in -fno-delete-null-pointer-checks -fstack-clash-protection -ftrivial-auto-var-init=zero \
@@ -33,9 +34,9 @@ endif
 endif
 
 # Debian's libbearssl is for native glibc; for the rest it is built from Debian's source package.
-LIBS := $(if $(musl)$(CROSS_COMPILE),$B/libbearssl.a,-lbearssl)
-BEARSSL := build/bearssl
-OUR_CFLAGS += $(if $(findstring /,$(LIBS)),-isystem $(BEARSSL)/inc)
+BEARSSL := $(if $(musl)$(CROSS_COMPILE),build/bearssl)
+LIBS := $(if $(BEARSSL),$B/libbearssl.a,-lbearssl)
+OUR_CFLAGS += $(BEARSSL:%=-isystem %/inc)
 
 # One archive per layer, lowest first; the order is the rule that none reaches upward.
 LAYERS := base net torrent disk wire find swarm core
@@ -78,51 +79,49 @@ $B/%.o: %.c Makefile | $B/ready
 	$(tool) $(OUR_CFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
 
 # The compiler and BearSSL are here, or one line says what to install. `make` installs nothing itself.
+finds = $(shell echo '#include <$1>' | $(tool) -fsyntax-only -x c - 2>/dev/null && echo yes)
 package := $(or $(musl:musl=musl-tools),$(CROSS_COMPILE:%-=gcc-%),$(CC))
 $B/ready:
 	$(if $(shell command -v $(tool)),,$(error $(tool) is missing: apt-get install $(package)))
+	$(if $(call finds,stdlib.h),,$(error $(tool) finds no C library: apt-get install libc6-dev or libc6-dev-ARCH-cross))
+	$(if $(or $(BEARSSL),$(call finds,bearssl.h)),,$(error BearSSL is missing: apt-get install libbearssl-dev))
 	@mkdir -p $B
-ifeq ($(LIBS),-lbearssl)
-	$(if $(shell echo '#include <bearssl.h>' | $(tool) -fsyntax-only -x c - 2>/dev/null && echo yes),,\
-		$(error BearSSL is missing: apt-get install libbearssl-dev))
-else
+ifneq ($(BEARSSL),)
 	@pkg/bearssl.sh $(BEARSSL)
 	@$(MAKE) -s -C $(BEARSSL) lib BUILD='$(abspath $B)/bearssl' CC='$(tool)' CFLAGS='-Os -fPIC' AR='$(AR)'
 	@cp $B/bearssl/libbearssl.a $B
 endif
 	@touch $@
 
-units: $(patsubst %.c,$B/%,$(wildcard test/unit/*/*.c))
-fuzzers: $(patsubst %.c,$B/%,$(wildcard test/fuzz/*.c))
-benches: $(patsubst %.c,$B/%,$(wildcard bench/*.c))
+programs = $(patsubst %.c,$B/%,$(wildcard $1))
+units: $(call programs,test/unit/*/*.c)
+fuzzers: $(call programs,test/fuzz/*.c)
 # For test/layers: each layer and what it may use.
 layers: $(LAYERS:%=$B/lib%.a) $(call obj,$(wildcard app/*.c))
 	@echo 'in: $B'
 	@$(foreach l,$(LAYERS),echo '$l: $(down_$l)';)
 
-test: # test/run says which parts there are
+test: # `test/run PART...` runs parts of it
 	@test/run
-demo:
-	@pkg/deps.sh
-	@$(MAKE) -s
-	@test/demo
 fuzz:
-	@$(MAKE) -s CC=clang SAN=fuzzer,address,undefined fuzzers
 	@test/run fuzz $(FUZZ_SECONDS)
-bench: benches
-	@set -e; for b in $(patsubst %.c,$B/%,$(wildcard bench/*.c)); do echo "== $$b"; $$b; done
+demo:
+	@pkg/deps.sh && $(MAKE) -s && test/demo
+bench: $(call programs,bench/*.c)
+	@for b in $^; do echo "== $$b"; $$b || exit 1; done
 size: all
-	@$(CROSS_COMPILE)strip -o $B/bt.stripped $B/bt && ls -l $B/bt.stripped | awk '{ print $$5 " bytes stripped" }'
-	@$(CROSS_COMPILE)size $B/bt && cd $B && $(CROSS_COMPILE)size $$(find app $(LAYERS:core=.) -maxdepth 1 -name '*.o') | sort -rn
+	@$(CROSS_COMPILE)strip -o $B/bt.stripped $B/bt && wc -c <$B/bt.stripped
+	@cd $B && $(CROSS_COMPILE)size bt $$(find app $(LAYERS:core=.) -maxdepth 1 -name '*.o') | sort -rn
+at := $(DESTDIR)$(PREFIX)
 install: all
-	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib $(DESTDIR)$(PREFIX)/include $(DESTDIR)$(PREFIX)/share/man/man1
-	install -m 755 $B/bt $(DESTDIR)$(PREFIX)/bin
-	install -m 644 $B/libbt.a $(DESTDIR)$(PREFIX)/lib
-	install -m 644 bt.h $(DESTDIR)$(PREFIX)/include
-	install -m 644 pkg/bt.1 $(DESTDIR)$(PREFIX)/share/man/man1
+	install -d $(at)/bin $(at)/lib $(at)/include $(at)/share/man/man1
+	install -m 755 $B/bt $(at)/bin
+	install -m 644 $B/libbt.a $(at)/lib
+	install -m 644 bt.h $(at)/include
+	install -m 644 pkg/bt.1 $(at)/share/man/man1
 clean:
 	rm -rf build
 
 -include $(shell find $B -name '*.d' 2>/dev/null)
-.PHONY: all units fuzzers benches layers test demo fuzz bench size install clean
+.PHONY: all units fuzzers layers test demo fuzz bench size install clean
 .SECONDARY:

@@ -17,7 +17,9 @@ musl='musl-gcc musl-tools
 xz xz-utils'
 cross='xz xz-utils
 arm-linux-gnueabihf-gcc gcc-arm-linux-gnueabihf
+/usr/arm-linux-gnueabihf/include/stdlib.h libc6-dev-armhf-cross
 mips-linux-gnu-gcc gcc-mips-linux-gnu
+/usr/mips-linux-gnu/include/stdlib.h libc6-dev-mips-cross
 qemu-mips qemu-user'
 peers='/usr/bin/python3 python3
 /usr/lib/python3/dist-packages/libtorrent* python3-libtorrent
