@@ -23,10 +23,15 @@ static void line(uint32_t pieces, const char *what, uint64_t start, uint64_t n)
 	printf("%7u pieces: %10.1f ns per %s\n", pieces, (double)(now_ns() - start) / (double)n, what);
 }
 
+/* Bytes in use; other C libraries than glibc don't tell. */
 static size_t heap(void)
 {
+#ifdef __GLIBC__
 	struct mallinfo2 m = mallinfo2();
 	return m.uordblks + m.hblkhd;
+#else
+	return 0;
+#endif
 }
 
 /* Picks, delivers, verifies; every 64th pick is given back. */
@@ -79,7 +84,8 @@ static void measure(uint32_t pieces)
 	t = now_ns();
 	picker_pick(p, &seed, out, 1, NULL, NULL);
 	line(pieces, "first pick (sorts)", t, 1);
-	printf("%7u pieces: %10.2f bytes per piece while downloading\n", pieces, (double)(heap() - before) / pieces);
+	printf("%7u pieces: %10.2f bytes per piece while downloading\n", pieces,
+	       (double)(heap() - before) / pieces);
 
 	t = now_ns();
 	for (int i = 0; i < HAVES; i++)
@@ -101,7 +107,8 @@ static void measure(uint32_t pieces)
 
 	for (uint32_t i = 0; i < pieces; i++)
 		picker_set_have(p, i);
-	printf("%7u pieces: %10.2f bytes per piece while seeding\n", pieces, (double)(heap() - before) / pieces);
+	printf("%7u pieces: %10.2f bytes per piece while seeding\n", pieces,
+	       (double)(heap() - before) / pieces);
 	picker_free(p);
 	free(bits);
 	free(few);

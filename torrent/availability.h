@@ -58,8 +58,14 @@ static inline bool avail_is_candidate(const struct avail *a, uint32_t piece)
 }
 unsigned avail_level(uint32_t count);
 uint32_t avail_bucket(const struct avail *, uint32_t piece);
-static inline uint32_t avail_end(const struct avail *a, uint32_t bucket) { return bucket < a->top ? a->end[bucket] : a->n; }
-static inline uint32_t avail_start(const struct avail *a, uint32_t bucket) { return bucket ? avail_end(a, bucket - 1) : 0; }
+static inline uint32_t avail_end(const struct avail *a, uint32_t bucket)
+{
+	return bucket < a->top ? a->end[bucket] : a->n;
+}
+static inline uint32_t avail_start(const struct avail *a, uint32_t bucket)
+{
+	return bucket ? avail_end(a, bucket - 1) : 0;
+}
 
 void avail_set_candidate(struct avail *, uint32_t piece, bool on);
 void avail_set_prio(struct avail *, uint32_t piece, unsigned prio /* not 0 for a candidate */);

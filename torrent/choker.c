@@ -13,16 +13,16 @@
 
 #include <stdlib.h>
 
-#define NEWCOMER_MS 60000u
+#define NEWCOMER_MS      60000u
 #define NEWCOMER_CHANCES 3
-#define SLOW_SHARE 8 /* of the mean rate: a slot served slower than 1/8 of it is given on */
+#define SLOW_SHARE       8 /* of the mean rate: a slot served slower than 1/8 of it is given on */
 
 enum rank {
 	RANK_GIVES, /* downloading: by down_rate */
 	RANK_HOLDS, /* seeding: within its quantum */
 	RANK_WAITS,
-	RANK_LAST,  /* snubbed; had its quantum */
-	RANK_NONE,  /* not interested */
+	RANK_LAST, /* snubbed; had its quantum */
+	RANK_NONE, /* not interested */
 };
 
 /* The best of several draws: exactly as if it had several lots in the urn. */

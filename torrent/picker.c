@@ -317,7 +317,8 @@ void picker_unrequest(struct picker *p, uint32_t piece, uint32_t block)
 		picker_refile(p, op);
 }
 
-enum picker_got picker_got(struct picker *p, uint32_t piece, uint32_t block, uint32_t peer, bool was_requested)
+enum picker_got picker_got(struct picker *p, uint32_t piece, uint32_t block, uint32_t peer,
+			   bool was_requested)
 {
 	struct open_piece *op = picker_open(p, piece);
 	(void)was_requested; /* a block that has come is on order nowhere, whoever sent it */

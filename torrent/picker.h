@@ -108,7 +108,8 @@ enum picker_got { GOT_NEW, GOT_LAST /* and the piece is complete now */, GOT_DUP
  * GOT_NEW and GOT_LAST the piece is open (a late block may have opened it again), and
  * no request for the block counts any more: the caller cancels those of others. With
  * GOT_LAST `checking` is set. GOT_DUPLICATE: of no use, also without memory. */
-enum picker_got picker_got(struct picker *, uint32_t piece, uint32_t block, uint32_t peer, bool was_requested);
+enum picker_got picker_got(struct picker *, uint32_t piece, uint32_t block, uint32_t peer,
+			   bool was_requested);
 /* Hash wrong or data lost: all blocks free again, locs LOC_NONE, no request counts;
  * keeps the piece open. */
 void picker_reset(struct picker *, uint32_t piece);

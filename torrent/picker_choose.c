@@ -12,7 +12,7 @@
 #include "torrent/picker_private.h"
 
 enum {
-	RANDOM_FIRST = 4,   /* pieces started before rarity counts */
+	RANDOM_FIRST = 4, /* pieces started before rarity counts */
 	RANDOM_TRIES = 32,
 	RAREST_LOOKS = 512, /* places in the order before the peer's own bits are walked */
 	WALK_LOOKS = 64,    /* of which the rarest is taken */
@@ -43,7 +43,8 @@ static unsigned top_prio(const struct avail *a)
 
 /* Candidates among the peer's bits from byte `from` around to it again: the one of
  * the best bucket (or priority alone) among the first `looks`. */
-static uint32_t walk_bits(const struct picker *p, const struct pick *pk, size_t from, unsigned looks, bool rarity)
+static uint32_t walk_bits(const struct picker *p, const struct pick *pk, size_t from, unsigned looks,
+			  bool rarity)
 {
 	const struct avail *a = &p->avail;
 	size_t n = bits_len(p->pieces);
@@ -276,19 +277,20 @@ static bool listed(const struct pick *pk, uint32_t piece)
 }
 
 /* Blocks that others were asked for, the least asked for first. */
-static void from_others(struct picker *p, struct want *w, bool (*asked)(void *, uint32_t, uint32_t), void *arg)
+static void from_others(struct picker *p, struct want *w, bool (*asked)(void *, uint32_t, uint32_t),
+			void *arg)
 {
 	for (uint8_t requests = 1; requests < REQUESTERS_MAX; requests++)
 		for (struct list *l = p->open.next; l != &p->open && w->n < w->max; l = l->next) {
 			struct open_piece *op = container_of(l, struct open_piece, on_open);
-			if (op->requested == 0 || !picker_wants(p, op->index) || !peer_has(w->pk, op->index) ||
-			    !listed(w->pk, op->index))
+			if (op->requested == 0 || !picker_wants(p, op->index) ||
+			    !peer_has(w->pk, op->index) || !listed(w->pk, op->index))
 				continue;
 			for (uint32_t b = 0; b < op->nblocks && w->n < w->max; b++) {
 				const struct block_state *s = &op->blocks[b];
 				/* `from`: given out in this very call, the caller can't know it */
-				if (s->state == BLOCK_REQUESTED && s->requests == requests && s->from != w->pk->peer &&
-				    !(asked && asked(arg, op->index, b)))
+				if (s->state == BLOCK_REQUESTED && s->requests == requests &&
+				    s->from != w->pk->peer && !(asked && asked(arg, op->index, b)))
 					give(p, w, op, b);
 			}
 		}

@@ -7,8 +7,8 @@
 #include "wire/wire.h"
 #include "bencode.h"
 
-#define REQQ_MAX 5000             /* more outstanding requests than any rate x latency needs */
-#define METADATA_MAX (64u << 20)  /* as metainfo.h's META_MAX_BYTES: larger is refused there */
+#define REQQ_MAX     5000        /* more outstanding requests than any rate x latency needs */
+#define METADATA_MAX (64u << 20) /* as metainfo.h's META_MAX_BYTES: larger is refused there */
 
 /* The number the peer wants for one extension; 0 switches it off; else no change. */
 static void read_ext_id(struct ben m, const char *name, uint8_t *id)

@@ -89,11 +89,11 @@ static const struct {
 	char code[3];
 	const char *name;
 } clients[] = {
-	{ "AZ", "Vuze" },        { "BC", "BitComet" },     { "BI", "BiglyBT" },   { "BT", "BitTorrent" },
-	{ "DE", "Deluge" },      { "FD", "FDM" }, { "KT", "KTorrent" },
-	{ "LT", "libtorrent" },  { "lt", "rTorrent" },     { "qB", "qBittorrent" }, { "TL", "Tribler" },
-	{ "TR", "Transmission" }, { "TX", "Tixati" },      { "UT", "uTorrent" },  { "UM", "uTorrent Mac" },
-	{ "UW", "uTorrent Web" }, { "WW", "WebTorrent" },  { "XL", "Xunlei" },
+	{ "AZ", "Vuze" },       { "BC", "BitComet" },    { "BI", "BiglyBT" },      { "BT", "BitTorrent" },
+	{ "DE", "Deluge" },     { "FD", "FDM" },         { "KT", "KTorrent" },     { "LT", "libtorrent" },
+	{ "lt", "rTorrent" },   { "qB", "qBittorrent" }, { "TL", "Tribler" },      { "TR", "Transmission" },
+	{ "TX", "Tixati" },     { "UT", "uTorrent" },    { "UM", "uTorrent Mac" }, { "UW", "uTorrent Web" },
+	{ "WW", "WebTorrent" }, { "XL", "Xunlei" },
 };
 
 /* 0-9, then letters on from 10; -1 for anything else. Not isdigit: no locale. */
@@ -164,7 +164,7 @@ static bool mainline_name(const uint8_t *id, char out[PEER_NAME])
 static bool shadow_name(const uint8_t *id, char out[PEER_NAME])
 {
 	static const char *const names[] = {
-		['A'] = "ABC", ['O'] = "Osprey", ['Q'] = "BTQueue", ['R'] = "Tribler",
+		['A'] = "ABC",    ['O'] = "Osprey",     ['Q'] = "BTQueue",  ['R'] = "Tribler",
 		['S'] = "Shadow", ['T'] = "BitTornado", ['U'] = "UPnP NAT",
 	};
 	size_t n = 1;

@@ -46,7 +46,8 @@ static const struct rule {
 };
 static const struct rule unknown_rule = { SHAPE_UNKNOWN, 1, WIRE_UNKNOWN_MAX };
 
-_Static_assert(WIRE_EXTENDED_MAX >= 9 + WIRE_BLOCK_MAX, "an extended message is the longest of the fixed bounds");
+_Static_assert(WIRE_EXTENDED_MAX >= 9 + WIRE_BLOCK_MAX,
+	       "an extended message is the longest of the fixed bounds");
 _Static_assert(WIRE_EXTENDED_MAX < 0x7fffffff - 4, "wire_next returns int");
 
 static struct rule rule_of(uint8_t id, const struct wire_limits *lim)
@@ -69,7 +70,8 @@ static bool block_fits(const struct wire_limits *lim, uint32_t index, uint32_t b
 }
 
 /* Reads the body, which is whole but for a piece's payload. NULL or what is wrong. */
-static const char *read_body(struct cur c, enum shape shape, const struct wire_limits *lim, struct wire_msg *m)
+static const char *read_body(struct cur c, enum shape shape, const struct wire_limits *lim,
+			     struct wire_msg *m)
 {
 	bool ok = true;
 	switch (shape) {
@@ -114,7 +116,8 @@ static int refuse(const char **why, const char *text)
 	return -1;
 }
 
-int wire_next(struct slice in, const struct wire_limits *lim, struct wire_msg *m, size_t *need, const char **why)
+int wire_next(struct slice in, const struct wire_limits *lim, struct wire_msg *m, size_t *need,
+	      const char **why)
 {
 	memset(m, 0, sizeof(*m));
 	*need = 4;
@@ -134,7 +137,8 @@ int wire_next(struct slice in, const struct wire_limits *lim, struct wire_msg *m
 	uint8_t id = in.p[4];
 	struct rule r = rule_of(id, lim);
 	if (len < r.min || len > r.max)
-		return refuse(why, r.shape == SHAPE_UNKNOWN ? "unknown message too long" : "message of wrong length");
+		return refuse(why, r.shape == SHAPE_UNKNOWN ? "unknown message too long"
+							    : "message of wrong length");
 	size_t whole = 4 + (size_t)len;
 	if (r.shape == SHAPE_PIECE) {
 		whole = WIRE_PIECE_HEAD;

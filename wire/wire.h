@@ -56,17 +56,20 @@ struct wire_msg {
 };
 
 /* The next message of the stream. > 0: bytes consumed. 0: need more, *need says
- * how many bytes the message has in all (a ceiling holds). -1: malformed or out
- * of bounds, *why names it. A `piece` is given out after its 13 bytes; its
+ * how many bytes of it are wanted before asking again is of use (4, then 5 for the
+ * id, then the whole message; a ceiling holds). -1: malformed or out of bounds,
+ * *why names it in static text. A `piece` is given out after its 13 bytes; its
  * m.len payload bytes follow in the stream and are the caller's to take. */
-int wire_next(struct slice in, const struct wire_limits *, struct wire_msg *m, size_t *need, const char **why) BT_MUST_USE;
+int wire_next(struct slice in, const struct wire_limits *, struct wire_msg *m, size_t *need,
+	      const char **why) BT_MUST_USE;
 
 /* Emitters append one whole message. */
 void wire_put_simple(struct buf *, enum wire_type); /* choke .. not interested, have all / none, keep-alive */
 void wire_put_have(struct buf *, uint32_t index);
 void wire_put_index(struct buf *, enum wire_type, uint32_t index); /* suggest, allowed fast, have */
 void wire_put_bitfield(struct buf *, const uint8_t *bits, uint32_t pieces);
-void wire_put_block(struct buf *, enum wire_type, uint32_t index, uint32_t begin, uint32_t len); /* request, cancel, reject */
+/* request, cancel, reject */
+void wire_put_block(struct buf *, enum wire_type, uint32_t index, uint32_t begin, uint32_t len);
 void wire_put_piece_head(uint8_t out[WIRE_PIECE_HEAD], uint32_t index, uint32_t begin, uint32_t len);
 void wire_put_extended(struct buf *, uint8_t ext_id, struct slice payload);
 
@@ -85,7 +88,8 @@ struct ext_hello {
 	char client[64];       /* `v`, escaped, cut; "" = not told */
 };
 /* Fills *out, which holds the values of earlier hellos (a later one only changes
- * what it names). -1 = malformed. */
+ * what it names). Values of a wrong type or out of range count as not told. -1 =
+ * not one whole bencoded dictionary, or more than BEN_MESSAGE allows. */
 int ext_hello_parse(struct slice payload, struct ext_hello *out) BT_MUST_USE;
 struct ext_hello_out {
 	const char *client;
@@ -101,10 +105,12 @@ bool ext_donthave_parse(struct slice payload, uint32_t pieces, uint32_t *index);
 
 /* ---- fast extension (BEP 6), peer priority (BEP 40) ---- */
 #define FAST_SET 5
-/* The k pieces a choked peer at ip may ask for. Returns how many (fewer in small torrents). */
+/* The k pieces a choked peer at ip may ask for. Returns how many: fewer in small
+ * torrents, 0 for IPv6, for which BEP 6 has no rule. */
 size_t fast_set(const struct addr *ip, const uint8_t info_hash[20], uint32_t pieces, uint32_t out[], size_t k);
-uint32_t peer_priority(const struct addr *a, const struct addr *b); /* symmetric */
-/* Client name from a peer id ("-TR3000-" style, BEP 20), escaped; "unknown" otherwise. */
+uint32_t peer_priority(const struct addr *a, const struct addr *b); /* symmetric; 0 for two families */
+/* Client name and version from a peer id (the styles of BEP 20), printable ASCII;
+ * "unknown" otherwise. */
 void peer_id_name(const uint8_t id[20], char out[32]);
 
 #endif

@@ -17,9 +17,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		uint64_t piece = m.index == 19 ? 1000 : 32768;
 		if ((size_t)n > size || m.index >= 20 || (m.len && m.begin + (uint64_t)m.len > piece))
 			abort();
-		if (wire_next(slice_of(data, (size_t)n), &lim, &again, &need, &why) != n || again.type != m.type)
+		if (wire_next(slice_of(data, (size_t)n), &lim, &again, &need, &why) != n ||
+		    again.type != m.type)
 			abort();
-		if (wire_next(slice_of(data, (size_t)n - 1), &lim, &again, &need, &why) != 0 || need > (size_t)n)
+		if (wire_next(slice_of(data, (size_t)n - 1), &lim, &again, &need, &why) != 0 ||
+		    need > (size_t)n)
 			abort();
 		size_t skip = (size_t)n + (m.type == WIRE_PIECE ? m.len : 0);
 		data += min_size(skip, size);

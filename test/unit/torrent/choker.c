@@ -42,7 +42,9 @@ static void single_rounds(void)
 	for (int seeding = 0; seeding < 2; seeding++)
 		for (size_t n = 0; n < 20; n++)
 			for (uint32_t slots = 0; slots < 10; slots++) {
-				struct choker c = { .slots = slots, .seeding = seeding, .rotate = n % 2, .quantum = 100 };
+				struct choker c = {
+					.slots = slots, .seeding = seeding, .rotate = n % 2, .quantum = 100
+				};
 				size_t interested = 0, optimistic = 0, wrong = 0;
 				memset(v, 0, sizeof(v));
 				for (size_t i = 0; i < n; i++) {
@@ -76,7 +78,9 @@ static void tit_for_tat(void)
 	for (int run = 0; run < 200; run++) {
 		memset(v, 0, sizeof(v));
 		for (size_t i = 0; i < 10; i++)
-			v[i] = (struct choke_peer){ .peer = &id[i], .interested = true, .down_rate = 1000 * i,
+			v[i] = (struct choke_peer){ .peer = &id[i],
+						    .interested = true,
+						    .down_rate = 1000 * i,
 						    .unchoked = random_below(2) };
 		v[9].snubbed = true; /* was fast, then silent */
 		v[8].interested = false;
@@ -99,7 +103,9 @@ static void optimistic_moves(void)
 	size_t holders = 0, early = 0, stuck = 0;
 	void *holder = NULL;
 	for (size_t i = 0; i < 12; i++)
-		v[i] = (struct choke_peer){ .peer = &id[i], .interested = true, .connected_ms = 100000,
+		v[i] = (struct choke_peer){ .peer = &id[i],
+					    .interested = true,
+					    .connected_ms = 100000,
 					    .down_rate = i < 4 ? 1000 : 0 };
 	for (int round = 0; round < 600; round++) {
 		struct choker c = { .slots = 4, .rotate = round % 3 == 0 };
@@ -137,7 +143,8 @@ static void newcomers_first(void)
 	for (int run = 0; run < 6000; run++) {
 		struct choker c = { .slots = 0, .rotate = true };
 		for (size_t i = 0; i < 10; i++)
-			v[i] = (struct choke_peer){ .peer = &id[i], .interested = true,
+			v[i] = (struct choke_peer){ .peer = &id[i],
+						    .interested = true,
 						    .connected_ms = i == 0 ? 5000 : 100000 };
 		choker_run(&c, v, 10);
 		won += find(v, 10, &id[0])->optimistic;
@@ -152,13 +159,16 @@ static void takers_dont_displace_givers(void)
 	static char id[35];
 	size_t lost = 0, taken[35] = { 0 };
 	for (size_t i = 0; i < 35; i++)
-		v[i] = (struct choke_peer){ .peer = &id[i], .interested = true, .down_rate = i < 5 ? 500 + i : 0 };
+		v[i] = (struct choke_peer){ .peer = &id[i],
+					    .interested = true,
+					    .down_rate = i < 5 ? 500 + i : 0 };
 	for (int round = 0; round < 3000; round++) {
 		struct choker c = { .slots = 8, .rotate = round % 3 == 0 };
 		for (size_t i = 0; i < 35; i++) { /* they reconnect to look new, and toggle interest */
 			bool taker = v[i].down_rate == 0;
 			if (taker && random_below(5) == 0)
-				v[i].connected_ms = v[i].waiting_ms = 0, v[i].unchoked = v[i].optimistic = false;
+				v[i].connected_ms = v[i].waiting_ms = 0,
+				v[i].unchoked = v[i].optimistic = false;
 			v[i].interested = !taker || random_below(10) != 0;
 		}
 		choker_run(&c, v, 35);
@@ -184,7 +194,9 @@ static void seeding_is_fair(bool tell_waiting)
 	for (size_t i = 0; i < N; i++)
 		v[i] = (struct choke_peer){ .peer = &id[i], .interested = true };
 	for (int round = 0; round < ROUNDS; round++) {
-		struct choker c = { .slots = 4, .seeding = true, .rotate = round % 3 == 0, .quantum = QUANTUM };
+		struct choker c = {
+			.slots = 4, .seeding = true, .rotate = round % 3 == 0, .quantum = QUANTUM
+		};
 		for (size_t i = 0; i < N; i++) {
 			size_t k = (size_t)((char *)v[i].peer - id);
 			uint64_t rate = k == 0 ? 0 : (1 + k % 5) * 200000; /* the first reads nothing */
@@ -201,8 +213,8 @@ static void seeding_is_fair(bool tell_waiting)
 		choker_run(&c, v, N);
 		for (size_t i = 0; i < N; i++) { /* a holder on its way is not disturbed */
 			const struct choke_peer *b = find(before, N, v[i].peer);
-			broken += b->unchoked && !b->optimistic && b->up_rate > 0 && b->sent_since_unchoke < QUANTUM &&
-				  !v[i].unchoke;
+			broken += b->unchoked && !b->optimistic && b->up_rate > 0 &&
+				  b->sent_since_unchoke < QUANTUM && !v[i].unchoke;
 		}
 		carry_out(v, N, 10000);
 	}
@@ -225,11 +237,14 @@ static void seed_meets_newcomer(void)
 	int worst = 0;
 	for (int run = 0; run < 50; run++) {
 		for (size_t i = 0; i < 31; i++)
-			v[i] = (struct choke_peer){ .peer = &id[i], .interested = i > 0, .connected_ms = 1000000,
-						    .waiting_ms = 10 };
+			v[i] = (struct choke_peer){
+				.peer = &id[i], .interested = i > 0, .connected_ms = 1000000, .waiting_ms = 10
+			};
 		int round = 0, came = 20 + run % 3;
 		for (; round < 400; round++) {
-			struct choker c = { .slots = 4, .seeding = true, .rotate = round % 3 == 0, .quantum = 20 << 20 };
+			struct choker c = {
+				.slots = 4, .seeding = true, .rotate = round % 3 == 0, .quantum = 20 << 20
+			};
 			struct choke_peer *late = find(v, 31, &id[0]);
 			if (round == came) {
 				late->interested = true;

@@ -18,7 +18,8 @@ static void fetch(struct picker *p, uint32_t piece)
 {
 	CHECK(picker_start(p, piece) != NULL);
 	for (uint32_t b = 0; b < picker_blocks(p, piece); b++)
-		CHECK(picker_got(p, piece, b, 9, true) == (b + 1 == picker_blocks(p, piece) ? GOT_LAST : GOT_NEW));
+		CHECK(picker_got(p, piece, b, 9, true) ==
+		      (b + 1 == picker_blocks(p, piece) ? GOT_LAST : GOT_NEW));
 	CHECK(picker_open(p, piece)->checking);
 	picker_set_have(p, piece);
 	CHECK(picker_has(p, piece) && !picker_open(p, piece));
@@ -50,7 +51,8 @@ static void geometry(void)
 		CHECK(p && picker_missing(p) == cases[i].pieces);
 		CHECK(picker_blocks(p, last) == cases[i].last_blocks);
 		struct block b = picker_block(p, last, cases[i].last_blocks - 1);
-		CHECK(b.piece == last && b.begin == (cases[i].last_blocks - 1) * PICK_BLOCK && b.len == cases[i].last_block_len);
+		CHECK(b.piece == last && b.begin == (cases[i].last_blocks - 1) * PICK_BLOCK &&
+		      b.len == cases[i].last_block_len);
 		uint64_t sum = 0;
 		for (uint32_t k = 0; k <= last; k++)
 			for (uint32_t n = 0; n < picker_blocks(p, k); n++)
@@ -122,7 +124,8 @@ static void ties(void)
 		for (uint32_t i = 60; i < 64; i++)
 			fetch(p, i);
 		if (run % 2) { /* sorted already when they become equal */
-			CHECK(picker_pick(p, &(struct pick){ .peer = 1, .may_start = true }, &out, 1, NULL, NULL) == 1);
+			CHECK(picker_pick(p, &(struct pick){ .peer = 1, .may_start = true }, &out, 1, NULL,
+					  NULL) == 1);
 			picker_unrequest(p, out.piece, 0);
 			for (uint32_t i = 0; i < 60; i++)
 				picker_peer_has(p, i);
@@ -241,7 +244,9 @@ static void only_and_suggested(void)
 	CHECK(pick(p, choked, out, 16) == 0);
 	choked.nonly = 0;
 	CHECK(pick(p, choked, out, 16) == 0);
-	struct pick hinted = { .peer = 2, .has = bits, .suggested = list, .nsuggested = 5, .may_start = true };
+	struct pick hinted = {
+		.peer = 2, .has = bits, .suggested = list, .nsuggested = 5, .may_start = true
+	};
 	picker_unrequest(p, 701, 0);
 	picker_unrequest(p, 701, 1);
 	CHECK(picker_open(p, 701) == NULL);
@@ -260,12 +265,14 @@ static void sequential(void)
 	picker_set_priority(p, 50, 6);
 	picker_set_priority(p, 2, 0);
 	CHECK(pick(p, seed, out, 5) == 5);
-	CHECK(out[0].piece == 50 && out[1].piece == 0 && out[2].piece == 1 && out[3].piece == 3 && out[4].piece == 4);
+	CHECK(out[0].piece == 50 && out[1].piece == 0 && out[2].piece == 1 && out[3].piece == 3 &&
+	      out[4].piece == 4);
 	picker_unrequest(p, 1, 0);
 	bits_of(bits, 1, 2);
 	bits_of(bits, 80, 82);
 	struct pick partial = { .peer = 2, .has = bits, .may_start = true };
-	CHECK(pick(p, partial, out, 200) == 3 && out[0].piece == 1 && out[1].piece == 80 && out[2].piece == 81);
+	CHECK(pick(p, partial, out, 200) == 3 && out[0].piece == 1 && out[1].piece == 80 &&
+	      out[2].piece == 81);
 	CHECK(pick(p, partial, out, 200) == 0);
 	CHECK(pick(p, seed, out, 92) == 92 && out[0].piece == 5 && out[91].piece == 99);
 	picker_free(p);
@@ -285,7 +292,7 @@ static void endgame(void)
 	CHECK(!picker_endgame(p));
 	CHECK(pick(p, a, out, 7) == 7 && !picker_endgame(p));
 	CHECK(pick(p, b, out, 16) == 8 && picker_endgame(p)); /* the last free one, then 7 shared ones */
-	CHECK(pick(p, a, out, 1) == 1); /* the one b has alone */
+	CHECK(pick(p, a, out, 1) == 1);                       /* the one b has alone */
 	CHECK(picker_open(p, out[0].piece)->blocks[out[0].begin / PICK_BLOCK].requests == 2);
 	b.peer = 3;
 	CHECK(picker_pick(p, &b, out, 16, asked_1_of_2, NULL) == 7); /* not what it was asked for */
@@ -338,8 +345,9 @@ static void lives_and_deaths(void)
 	picker_set_lost(p, i);
 	picker_set_lost(p, i);
 	CHECK(picker_missing(p) == 3 && !picker_has(p, i));
-	CHECK(picker_got(p, i, 0, 1, true) == GOT_NEW && picker_open(p, i)->received == 1); /* opened by a late block */
-	picker_set_priority(p, i, 0); /* in the middle: gives nothing, keeps what came */
+	CHECK(picker_got(p, i, 0, 1, true) == GOT_NEW &&
+	      picker_open(p, i)->received == 1); /* opened by a late block */
+	picker_set_priority(p, i, 0);            /* in the middle: gives nothing, keeps what came */
 	CHECK(pick(p, a, out, 16) == 4 && picker_endgame(p));
 	picker_set_priority(p, i, 1);
 	CHECK(!picker_endgame(p) && pick(p, a, out, 16) == 1 && out[0].piece == i);

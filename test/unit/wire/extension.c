@@ -26,8 +26,12 @@ static void ours(void)
 	size_t need;
 	const char *why;
 	CHECK(addr_parse(&a, slice_str("1.2.3.4:5")));
-	struct ext_hello_out o = { .client = "bt 0.1.0", .port = 6881, .reqq = 500, .upload_only = true,
-				   .metadata_size = 31337, .peer = &a };
+	struct ext_hello_out o = { .client = "bt 0.1.0",
+				   .port = 6881,
+				   .reqq = 500,
+				   .upload_only = true,
+				   .metadata_size = 31337,
+				   .peer = &a };
 	buf_init(&b, 4096);
 	buf_puts(&b, "xyz"); /* something is queued already */
 	ext_put_hello(&b, &o);
@@ -66,9 +70,12 @@ static void theirs(void)
 {
 	struct ext_hello h = { 0 };
 	/* as libtorrent sends it */
-	CHECK(parse("d12:complete_agoi1e1:md11:lt_donthavei7e10:share_modei8e11:upload_onlyi3e12:ut_holepunchi4e"
+	CHECK(parse("d12:complete_agoi1e1:md11:lt_donthavei7e10:share_modei8e11:upload_onlyi3e12:ut_"
+		    "holepunchi4e"
 		    "11:ut_metadatai2e6:ut_pexi1ee13:metadata_sizei2037e4:reqqi500e11:upload_onlyi1e"
-		    "1:v17:libtorrent/2.0.8.6:yourip4:\x7f\x01\x01\x01" "e", &h) == 0);
+		    "1:v17:libtorrent/2.0.8.6:yourip4:\x7f\x01\x01\x01"
+		    "e",
+		    &h) == 0);
 	CHECK(h.donthave == 7 && h.metadata == 2 && h.pex == 1 && h.reqq == 500 && h.upload_only);
 	CHECK(h.metadata_size == 2037 && strcmp(h.client, "libtorrent/2.0.8.") == 0);
 	CHECK(h.yourip.ip[0] == 127 && h.yourip.v6 == 0 && h.port == 0);
@@ -77,18 +84,32 @@ static void theirs(void)
 	CHECK(h.pex == 0 && h.donthave == 7 && h.metadata == 2 && h.reqq == 500 && h.upload_only);
 	CHECK(parse("de", &h) == 0 && h.donthave == 7);
 	CHECK(parse("d11:upload_onlyi0ee", &h) == 0 && !h.upload_only);
-	CHECK(parse("d6:yourip16:\x20\x01\x0d\xb8............e", &h) == 0 && h.yourip.v6 && h.yourip.ip[3] == 0xb8);
-	uint8_t mapped[] = "d6:yourip16:..........\xff\xff\x01\x02\x03\x04" "e";
+	CHECK(parse("d6:yourip16:\x20\x01\x0d\xb8............e", &h) == 0 && h.yourip.v6 &&
+	      h.yourip.ip[3] == 0xb8);
+	uint8_t mapped[] = "d6:yourip16:..........\xff\xff\x01\x02\x03\x04"
+			   "e";
 	memset(mapped + 12, 0, 10);
-	CHECK(parse_n(mapped, sizeof(mapped) - 1, &h) == 0 && !h.yourip.v6 && h.yourip.ip[3] == 4 && h.yourip.ip[4] == 0);
+	CHECK(parse_n(mapped, sizeof(mapped) - 1, &h) == 0 && !h.yourip.v6 && h.yourip.ip[3] == 4 &&
+	      h.yourip.ip[4] == 0);
 }
 
 /* A string where a number should be and the other way round, for every key. */
 static void confused_types(void)
 {
-	static const char *const values[] = { "i5e", "1:x", "le", "de", "li1ei2ee", "d1:ai1ee", "0:", "i-1e",
-					      "i9223372036854775807e", "i-9223372036854775808e", "i0e" };
-	static const char *const keys[] = { "1:m", "1:p", "1:v", "4:reqq", "6:yourip", "11:upload_only", "13:metadata_size" };
+	static const char *const values[] = { "i5e",
+					      "1:x",
+					      "le",
+					      "de",
+					      "li1ei2ee",
+					      "d1:ai1ee",
+					      "0:",
+					      "i-1e",
+					      "i9223372036854775807e",
+					      "i-9223372036854775808e",
+					      "i0e" };
+	static const char *const keys[] = {
+		"1:m", "1:p", "1:v", "4:reqq", "6:yourip", "11:upload_only", "13:metadata_size"
+	};
 	static const char *const names[] = { "11:lt_donthave", "11:ut_metadata", "6:ut_pex" };
 	char text[128];
 	for (size_t v = 0; v < ARRAY_LEN(values); v++) {
@@ -97,7 +118,8 @@ static void confused_types(void)
 			snprintf(text, sizeof(text), "d%s%se", keys[k], values[v]);
 			CHECK(parse(text, &h) == 0);
 			CHECK(h.donthave == 0 && h.metadata == 0 && h.pex == 0);
-			CHECK(h.reqq <= 5000 && h.metadata_size <= 64u << 20 && strlen(h.client) <= 1 && h.yourip.ip[0] == 0);
+			CHECK(h.reqq <= 5000 && h.metadata_size <= 64u << 20 && strlen(h.client) <= 1 &&
+			      h.yourip.ip[0] == 0);
 		}
 		for (size_t k = 0; k < ARRAY_LEN(names); k++) {
 			struct ext_hello h = { 0 };

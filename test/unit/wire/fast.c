@@ -67,11 +67,14 @@ static void bep40(void)
 	CHECK(prio("10.1.255.255", 1, "10.1.0.255", 2) == crc_hex("0a0100550a01ff55"));
 	CHECK(prio("10.1.255.255", 1, "10.2.255.255", 2) == crc_hex("0a0155550a025555"));
 	CHECK(prio("2001:db8:1:ffff:ffff:ffff:ffff:ffff", 1, "2001:db8:2:ffff:ffff:ffff:ffff:ffff", 2) ==
-	      crc_hex("20010db80001555555555555555555552001" "0db8000255555555555555555555"));
+	      crc_hex("20010db80001555555555555555555552001"
+		      "0db8000255555555555555555555"));
 	CHECK(prio("2001:db8:1:00ff::", 1, "2001:db8:1:ffff::", 2) ==
-	      crc_hex("20010db8000100550000000000000000" "20010db80001ff550000000000000000"));
+	      crc_hex("20010db8000100550000000000000000"
+		      "20010db80001ff550000000000000000"));
 	CHECK(prio("2001:db8:1:ff00::ff", 1, "2001:db8:1:ffff::ff", 2) ==
-	      crc_hex("20010db80001ff000000000000000055" "20010db80001ffff0000000000000055"));
+	      crc_hex("20010db80001ff000000000000000055"
+		      "20010db80001ffff0000000000000055"));
 	CHECK(prio("2001:db8::1", 5, "2001:db8::1", 4) == crc_hex("00040005"));
 	CHECK(prio("2001:db8::1", 5, "1.2.3.4", 4) == 0);
 }
@@ -81,16 +84,28 @@ static void names(void)
 	static const struct {
 		const char *id, *name;
 	} cases[] = {
-		{ "-TR3000-abcdefghijkl", "Transmission 3.0.0" }, { "-qB4520-............", "qBittorrent 4.5.2" },
-		{ "-LT20B0-............", "libtorrent 2.0.11" },  { "-lt0D60-............", "rTorrent 0.13.6" },
-		{ "-BT0001-............", "bt 0.0.0.1" },         { "-BT7a5S-............", "BitTorrent 7.10.5.28" },
-		{ "-zz1234-............", "zz 1.2.3.4" },         { "A2-1-36-0-..........", "aria2 1.36.0" },
-		{ "M7-10-5--abcdefghijk", "BitTorrent 7.10.5" },  { "S58B-----...........", "Shadow 5.8.11" },
-		{ "T03I-----...........", "BitTornado 0.3.18" },  { "-TR30x0_............", "unknown" },
-		{ "-T\x1b" "3000-............", "unknown" },      { "-TR30\n0-............", "unknown" },
-		{ "A2-1-36\x1b[0-.......", "unknown" },           { "M---------..........", "unknown" },
-		{ "M11111111111111-----", "unknown" },            { "S------.............", "unknown" },
-		{ "S58B................", "unknown" },            { "--------------------", "unknown" },
+		{ "-TR3000-abcdefghijkl", "Transmission 3.0.0" },
+		{ "-qB4520-............", "qBittorrent 4.5.2" },
+		{ "-LT20B0-............", "libtorrent 2.0.11" },
+		{ "-lt0D60-............", "rTorrent 0.13.6" },
+		{ "-BT0001-............", "bt 0.0.0.1" },
+		{ "-BT7a5S-............", "BitTorrent 7.10.5.28" },
+		{ "-zz1234-............", "zz 1.2.3.4" },
+		{ "A2-1-36-0-..........", "aria2 1.36.0" },
+		{ "M7-10-5--abcdefghijk", "BitTorrent 7.10.5" },
+		{ "S58B-----...........", "Shadow 5.8.11" },
+		{ "T03I-----...........", "BitTornado 0.3.18" },
+		{ "-TR30x0_............", "unknown" },
+		{ "-T\x1b"
+		  "3000-............",
+		  "unknown" },
+		{ "-TR30\n0-............", "unknown" },
+		{ "A2-1-36\x1b[0-.......", "unknown" },
+		{ "M---------..........", "unknown" },
+		{ "M11111111111111-----", "unknown" },
+		{ "S------.............", "unknown" },
+		{ "S58B................", "unknown" },
+		{ "--------------------", "unknown" },
 		{ "\xff\xff\xff\xff\xff\xff\xff\xff............", "unknown" },
 	};
 	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
@@ -108,7 +123,7 @@ static void names(void)
 		random_bytes(id, sizeof(id));
 		for (int k = 0; k < 20; k++)
 			if (random_below(3))
-				id[k] = (uint8_t)"0123456789-AZaz"[id[k] % 15];
+				id[k] = (uint8_t) "0123456789-AZaz"[id[k] % 15];
 		memcpy(id, s, strlen(s));
 		memset(out, 1, sizeof(out));
 		peer_id_name(id, out);

@@ -4,7 +4,9 @@
 #include "wire/wire.h"
 #include "guard.h"
 
-static const uint8_t hash[20] = { 0xde, 0xad, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 0xff };
+static const uint8_t hash[20] = {
+	0xde, 0xad, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 0xff
+};
 static const uint8_t id[20] = "-BT0001-abcdefghijkl";
 
 static void there_and_back(void)
