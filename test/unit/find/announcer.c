@@ -30,7 +30,7 @@ struct owner {
 	unsigned npeers, warnings, messages, externals;
 	struct addr peer, external;
 	bool got_peers, stopped, in_call;
-	char last[512], all[8192];
+	char last[512], all[2048];
 	uint64_t left;
 	uint32_t numwant;
 	bool free_on_peers, free_on_message, free_on_stopped, stop_on_peers;
@@ -266,7 +266,7 @@ static void one_tracker(void)
 static void tiers(void)
 {
 	{ /* the first tier's good one is used, whatever the shuffle, and stays in front */
-		struct owner o[4];
+		static struct owner o[4];
 		char interval30[128];
 
 		reset();
