@@ -67,7 +67,7 @@ struct bt_meta {
 	uint32_t ntrackers;
 	const char **web_seeds; /* BEP 19 */
 	uint32_t nweb_seeds;
-	const uint8_t *info; /* the raw info dictionary, inside `raw` */
+	const uint8_t *info; /* the raw info dictionary, in the arena */
 	size_t info_len;
 	void *arena; /* private */
 };

@@ -6,7 +6,7 @@
  * Start at bt_meta_parse(). */
 #include "torrent/arena.h"
 #include "torrent/metainfo.h"
-#include "bencode.h"
+#include "torrent/urls.h"
 #include "sha1.h"
 
 #include <stdarg.h>
@@ -44,16 +44,22 @@ static bool refuse_file(struct parse *ps, const char *what)
 
 /* ---- dictionaries: known keys into an array, in one walk ---- */
 
-enum { TOP_ANNOUNCE, TOP_TIERS, TOP_COMMENT, TOP_COMMENT_UTF8, TOP_BY, TOP_DATE, TOP_INFO, TOP_SEEDS, TOP_KEYS };
+enum {
+	TOP_ANNOUNCE,
+	TOP_TIERS,
+	TOP_COMMENT,
+	TOP_COMMENT_UTF8,
+	TOP_BY,
+	TOP_DATE,
+	TOP_INFO,
+	TOP_SEEDS,
+	TOP_KEYS
+};
 static const char *const top_keys[TOP_KEYS] = {
-	[TOP_ANNOUNCE] = "announce",
-	[TOP_TIERS] = "announce-list",
-	[TOP_COMMENT] = "comment",
-	[TOP_COMMENT_UTF8] = "comment.utf-8",
-	[TOP_BY] = "created by",
-	[TOP_DATE] = "creation date",
-	[TOP_INFO] = "info",
-	[TOP_SEEDS] = "url-list",
+	[TOP_ANNOUNCE] = "announce", [TOP_TIERS] = "announce-list",
+	[TOP_COMMENT] = "comment",   [TOP_COMMENT_UTF8] = "comment.utf-8",
+	[TOP_BY] = "created by",     [TOP_DATE] = "creation date",
+	[TOP_INFO] = "info",         [TOP_SEEDS] = "url-list",
 };
 
 enum {
@@ -84,10 +90,8 @@ static const char *const info_keys[INFO_KEYS] = {
 
 enum { FILE_ATTR, FILE_LENGTH, FILE_PATH, FILE_PATH_UTF8, FILE_LINK, FILE_KEYS };
 static const char *const file_keys[FILE_KEYS] = {
-	[FILE_ATTR] = "attr",
-	[FILE_LENGTH] = "length",
-	[FILE_PATH] = "path",
-	[FILE_PATH_UTF8] = "path.utf-8",
+	[FILE_ATTR] = "attr",         [FILE_LENGTH] = "length",
+	[FILE_PATH] = "path",         [FILE_PATH_UTF8] = "path.utf-8",
 	[FILE_LINK] = "symlink path",
 };
 
@@ -117,7 +121,7 @@ static uint32_t collect(struct ben dict, const char *const *keys, size_t n, stru
 /* NULL when v has the type, else what to say. */
 static const char *type_error(struct ben v, enum ben_type type)
 {
-	static const char *const not[] = {
+	static const char *const not [] = {
 		[BEN_INT] = "not an integer",
 		[BEN_STR] = "not a string",
 		[BEN_LIST] = "not a list",
@@ -126,7 +130,7 @@ static const char *type_error(struct ben v, enum ben_type type)
 
 	if (ben_type(v) == type)
 		return NULL;
-	return v.p ? not[type] : "missing";
+	return v.p ? not [type] : "missing";
 }
 
 static bool is(struct parse *ps, struct ben v, enum ben_type type, const char *place)
@@ -134,6 +138,17 @@ static bool is(struct parse *ps, struct ben v, enum ben_type type, const char *p
 	const char *bad = type_error(v, type);
 
 	return bad ? refuse(ps, "%s: %s", place, bad) : true;
+}
+
+/* Text that only people read: left out when it is none. */
+static bool read_text(struct parse *ps, struct ben v, const char **out)
+{
+	struct slice s;
+
+	if (!ben_str(v, &s))
+		return true;
+	*out = arena_copy(ps->a, s);
+	return *out ? true : no_memory(ps);
 }
 
 /* ---- files ---- */
@@ -428,150 +443,22 @@ static bool read_info(struct parse *ps, struct ben info)
 	if (!read_pieces(ps, keys))
 		return false;
 	m->is_private = ben_int(keys[INFO_PRIVATE], &v) && v != 0;
-	if (ben_str(keys[INFO_SOURCE], &s)) {
-		m->source = arena_copy(ps->a, s);
-		if (!m->source)
-			return no_memory(ps);
-	}
-	return true;
-}
-
-/* ---- trackers and web seeds ---- */
-
-/* Blanks around a URL are common and meant nothing; inside one, or a control
- * byte, they could end a line of a request, so such a URL is left out. */
-static struct slice clean_url(struct ben v, bool udp_too)
-{
-	static const char *const schemes[] = { "http://", "https://", "udp://" };
-	struct slice s;
-	bool known = false;
-
-	if (!ben_str(v, &s))
-		return slice_of(NULL, 0);
-	while (s.n && s.p[s.n - 1] <= ' ')
-		s.n--;
-	while (s.n && s.p[0] <= ' ') {
-		s.p++;
-		s.n--;
-	}
-	if (s.n > META_MAX_URL)
-		return slice_of(NULL, 0);
-	for (size_t i = 0; i < s.n; i++)
-		if (s.p[i] <= ' ' || s.p[i] == 0x7f)
-			return slice_of(NULL, 0);
-	for (size_t i = 0; i < ARRAY_LEN(schemes) - !udp_too; i++) {
-		size_t n = strlen(schemes[i]);
-
-		known |= s.n > n && strncasecmp((const char *)s.p, schemes[i], n) == 0;
-	}
-	return known ? s : slice_of(NULL, 0);
-}
-
-struct urls {
-	struct slice s[META_MAX_URLS];
-	uint32_t tier[META_MAX_URLS];
-	uint32_t n;
-};
-
-/* True when it was added: usable, not there yet, and room for it. */
-static bool add_url(struct urls *u, struct ben v, uint32_t tier)
-{
-	struct slice s = clean_url(v, tier != UINT32_MAX);
-
-	if (!s.n || u->n == META_MAX_URLS)
-		return false;
-	for (uint32_t i = 0; i < u->n; i++)
-		if (slice_eq(u->s[i], s))
-			return false;
-	u->s[u->n] = s;
-	u->tier[u->n++] = tier;
-	return true;
-}
-
-static bool read_trackers(struct parse *ps, struct urls *u, const struct ben *keys)
-{
-	struct bt_meta *m = ps->m;
-	struct ben_it tiers, it;
-	struct slice unused;
-	struct ben list, v;
-	uint32_t tier = 0;
-
-	for (ben_iter(keys[TOP_TIERS], &tiers); ben_next(&tiers, &unused, &list);) {
-		bool any = false;
-
-		for (ben_iter(list, &it); u->n < META_MAX_URLS && ben_next(&it, &unused, &v);)
-			any |= add_url(u, v, tier);
-		tier += any;
-	}
-	if (u->n == 0) /* BEP 12: a list makes `announce` void */
-		add_url(u, keys[TOP_ANNOUNCE], 0);
-	if (u->n == 0)
-		return true;
-	m->trackers = arena_take(ps->a, u->n, sizeof(*m->trackers));
-	if (!m->trackers)
-		return no_memory(ps);
-	for (uint32_t i = 0; i < u->n; i++) {
-		m->trackers[i] = (struct bt_tracker){ arena_copy(ps->a, u->s[i]), u->tier[i] };
-		if (!m->trackers[i].url)
-			return no_memory(ps);
-	}
-	m->ntrackers = u->n;
-	return true;
-}
-
-static bool read_web_seeds(struct parse *ps, struct urls *u, struct ben v)
-{
-	struct bt_meta *m = ps->m;
-	struct ben_it it;
-	struct slice unused;
-	struct ben item;
-
-	u->n = 0;
-	add_url(u, v, UINT32_MAX); /* BEP 19: one string, or a list of them */
-	for (ben_iter(v, &it); u->n < META_MAX_URLS && ben_next(&it, &unused, &item);)
-		add_url(u, item, UINT32_MAX);
-	if (u->n == 0)
-		return true;
-	m->web_seeds = arena_take(ps->a, u->n, sizeof(*m->web_seeds));
-	if (!m->web_seeds)
-		return no_memory(ps);
-	for (uint32_t i = 0; i < u->n; i++) {
-		m->web_seeds[i] = arena_copy(ps->a, u->s[i]);
-		if (!m->web_seeds[i])
-			return no_memory(ps);
-	}
-	m->nweb_seeds = u->n;
-	return true;
+	return read_text(ps, keys[INFO_SOURCE], &m->source);
 }
 
 /* ---- the whole ---- */
-
-static bool read_text(struct parse *ps, struct ben v, const char **out)
-{
-	struct slice s;
-
-	if (!ben_str(v, &s))
-		return true;
-	*out = arena_copy(ps->a, s);
-	return *out ? true : no_memory(ps);
-}
 
 static bool read_extras(struct parse *ps, const struct ben *keys)
 {
 	struct bt_meta *m = ps->m;
 	bool utf8 = ben_type(keys[TOP_COMMENT_UTF8]) == BEN_STR;
-	struct urls *u = alloc_array(1, sizeof(*u));
-	bool ok;
 
-	if (!u)
+	if (!urls_read(m, ps->a, keys[TOP_ANNOUNCE], keys[TOP_TIERS], keys[TOP_SEEDS]))
 		return no_memory(ps);
-	ok = read_trackers(ps, u, keys) && read_web_seeds(ps, u, keys[TOP_SEEDS]) &&
-	     read_text(ps, keys[utf8 ? TOP_COMMENT_UTF8 : TOP_COMMENT], &m->comment) &&
-	     read_text(ps, keys[TOP_BY], &m->created_by);
-	free(u);
 	if (!ben_int(keys[TOP_DATE], &m->creation_date) || m->creation_date < 0)
 		m->creation_date = 0;
-	return ok;
+	return read_text(ps, keys[utf8 ? TOP_COMMENT_UTF8 : TOP_COMMENT], &m->comment) &&
+	       read_text(ps, keys[TOP_BY], &m->created_by);
 }
 
 static bool read_torrent(struct parse *ps, struct slice in)

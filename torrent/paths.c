@@ -21,7 +21,8 @@ static enum verdict judge(uint32_t code)
 {
 	if (code == '/' || code == '\\' || code == 0xfeff || utf8_is_bidi(code))
 		return DROP;
-	if (code == UTF8_BAD || code < 0x20 || (code >= 0x7f && code < 0xa0) || code == 0x2028 || code == 0x2029)
+	if (code == UTF8_BAD || code < 0x20 || (code >= 0x7f && code < 0xa0) || code == 0x2028 ||
+	    code == 0x2029)
 		return REPLACE;
 	return KEEP;
 }

@@ -15,7 +15,8 @@ static struct slice at_edge(const void *s, size_t n)
 	static uint8_t *edge;
 
 	if (!edge) {
-		uint8_t *p = mmap(NULL, 2 * EDGE_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		uint8_t *p =
+			mmap(NULL, 2 * EDGE_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 		if (p == MAP_FAILED || mprotect(p + EDGE_SIZE, EDGE_SIZE, PROT_NONE))
 			exit(1);
@@ -107,7 +108,8 @@ static bool decide(const char *expect, const char *note)
 {
 	if (strcmp(expect, "soft") == 0)
 		return strstr(note, "unsorted") || strstr(note, "duplicate");
-	return strcmp(expect, "ok") == 0 || strcmp(expect, "ok-or-limit") == 0 || strcmp(expect, "policy") == 0;
+	return strcmp(expect, "ok") == 0 || strcmp(expect, "ok-or-limit") == 0 ||
+	       strcmp(expect, "policy") == 0;
 }
 
 static void vectors(void)
@@ -157,14 +159,17 @@ static void exactness(void)
 	CHECK(takes("i-9223372036854775808e", NULL) && !takes("i-9223372036854775809e", NULL));
 	CHECK(!takes("i18446744073709551616e", NULL) && !takes("i 1e", NULL) && !takes("i+1e", NULL) &&
 	      !takes("i1 e", NULL) && !takes("i--1e", NULL));
-	CHECK(takes("0:", NULL) && !takes("00:", NULL) && !takes("01:a", NULL) && !takes("0", NULL) && !takes("0x", NULL));
+	CHECK(takes("0:", NULL) && !takes("00:", NULL) && !takes("01:a", NULL) && !takes("0", NULL) &&
+	      !takes("0x", NULL));
 	CHECK(takes("1:ab", NULL)); /* the b is the caller's */
 	CHECK(!takes("4294967296:a", NULL) && !takes("18446744073709551616:a", NULL) &&
 	      !takes("18446744073709551617:a", NULL) && !takes("4294967297:a", NULL) &&
 	      !takes("99999999999999999999999999:a", NULL));
 	CHECK(takes("le", NULL) && takes("de", NULL) && takes("d1:ale1:bdee", NULL));
-	CHECK(!takes("di1ei2ee", NULL) && !takes("dlei2ee", NULL) && !takes("d1:ae", NULL) && !takes("d1:ai1e1:be", NULL));
-	CHECK(!takes("e", NULL) && !takes("x", NULL) && !takes("", NULL) && !takes("-1:a", NULL) && !takes("l", NULL));
+	CHECK(!takes("di1ei2ee", NULL) && !takes("dlei2ee", NULL) && !takes("d1:ae", NULL) &&
+	      !takes("d1:ai1e1:be", NULL));
+	CHECK(!takes("e", NULL) && !takes("x", NULL) && !takes("", NULL) && !takes("-1:a", NULL) &&
+	      !takes("l", NULL));
 	CHECK(!takes("ld1:aee", NULL) && !takes("d1:aled1:bee", NULL));
 
 	CHECK(takes("d1:ai1e1:bi2ee", &seen) && seen == 0);
@@ -302,7 +307,8 @@ static void writer(void)
 		if (b.failed)
 			continue;
 		in = at_edge(b.p, b.n);
-		if (ben_check(in, &BEN_TORRENT, NULL, &seen, NULL) != (ptrdiff_t)in.n || seen != 0 || !same_again(in))
+		if (ben_check(in, &BEN_TORRENT, NULL, &seen, NULL) != (ptrdiff_t)in.n || seen != 0 ||
+		    !same_again(in))
 			CHECK(false && "what the writer writes is canonical");
 		if (in.n < 400)
 			for (size_t n = 0; n < in.n; n++)

@@ -42,7 +42,7 @@ static void utf8(void)
 		{ "\xf0\x90\x80\x80", 0x10000, 4 },
 		{ "\xf4\x8f\xbf\xbf", 0x10ffff, 4 },
 		{ "\x80", UTF8_BAD, 1 },
-		{ "\xc0\xaf", UTF8_BAD, 1 },     /* overlong '/' */
+		{ "\xc0\xaf", UTF8_BAD, 1 }, /* overlong '/' */
 		{ "\xc1\xbf", UTF8_BAD, 1 },
 		{ "\xe0\x80\xaf", UTF8_BAD, 1 }, /* overlong '/' */
 		{ "\xed\xa0\x80", UTF8_BAD, 1 }, /* surrogate */
@@ -90,7 +90,9 @@ static void escape(void)
 	CHECK(escapes("plain", 5, "plain"));
 	CHECK(escapes("", 0, ""));
 	CHECK(escapes("a\nb\x1b[2Jc\0d\x7f", 11, "a?b?[2Jc?d?"));
-	CHECK(escapes("\xc2\x9b""2J", 4, "?2J")); /* C1 CSI */
+	CHECK(escapes("\xc2\x9b"
+		      "2J",
+		      4, "?2J")); /* C1 CSI */
 	CHECK(escapes("gr\xc3\xbc\xc3\x9f", 6, "gr\xc3\xbc\xc3\x9f"));
 	CHECK(escapes("\xff\xc3", 2, "??"));
 	CHECK(escapes("x\xe2\x80\xaegpj.exe", 11, "x?gpj.exe"));
@@ -122,7 +124,11 @@ static void json(void)
 	CHECK(json_is("a\"b\\c/", 6, "a\\\"b\\\\c/"));
 	CHECK(json_is("\n\t\r\0\x1b", 5, "\\n\\t\\u000d\\u0000\\u001b"));
 	CHECK(json_is("\xc3\xbc\xf0\x9f\x98\x80", 6, "\xc3\xbc\xf0\x9f\x98\x80"));
-	CHECK(json_is("a\xff""b\xe2\x82", 5, "a\xef\xbf\xbd""b\xef\xbf\xbd"));
+	CHECK(json_is("a\xff"
+		      "b\xe2\x82",
+		      5,
+		      "a\xef\xbf\xbd"
+		      "b\xef\xbf\xbd"));
 	CHECK(json_is("\xc2\x9b\xe2\x80\xae\xe2\x80\xa8", 8, "\\u009b\\u202e\\u2028"));
 }
 
@@ -139,7 +145,9 @@ static void numbers(void)
 	CHECK(!hex_decode(back, 4, slice_str("001FabFg")));
 	CHECK(!hex_decode(back, 4, slice_str("001FabFf0")));
 	CHECK(!hex_decode(back, 4, slice_str("001FabFf00")));
-	CHECK(!hex_decode(back, 4, slice_str("00\x11\x46""abFf")));
+	CHECK(!hex_decode(back, 4,
+			  slice_str("00\x11\x46"
+				    "abFf")));
 	CHECK(hex_decode(back, 0, slice_of(NULL, 0)));
 
 	CHECK(parse_u64(at_edge("0", 1), 0, &v) && v == 0);
@@ -180,7 +188,8 @@ static void cursors(void)
 	CHECK(memcmp(out, "\1\2\3\4\5\6\7\10", 8) == 0 && get_u64(out) == 0x0102030405060708u);
 	CHECK(get_u32((const uint8_t *)"\xff\xff\xff\xfe") == 0xfffffffeu);
 	CHECK(get_u16((const uint8_t *)"\xff\xfe") == 0xfffe);
-	CHECK(slice_is(slice_str("ab"), "ab") && !slice_is(slice_str("ab"), "abc") && slice_is(slice_of(NULL, 0), ""));
+	CHECK(slice_is(slice_str("ab"), "ab") && !slice_is(slice_str("ab"), "abc") &&
+	      slice_is(slice_of(NULL, 0), ""));
 }
 
 static void bits(void)
@@ -194,9 +203,10 @@ static void bits(void)
 	bit_set(b, 23);
 	CHECK(b[0] == 0x80 && b[1] == 0x40 && b[2] == 0x01);
 	CHECK(bit_get(b, 9) && !bit_get(b, 8));
-	CHECK(bits_count(b, 24) == 3 && bits_count(b, 23) == 2 && bits_count(b, 9) == 1 && bits_count(b, 0) == 0);
-	CHECK(bits_spare_clear(b, 24) && !bits_spare_clear(b, 23) && bits_spare_clear(b, 16) && bits_spare_clear(b, 10) &&
-	      !bits_spare_clear(b, 9) && bits_spare_clear(b, 0));
+	CHECK(bits_count(b, 24) == 3 && bits_count(b, 23) == 2 && bits_count(b, 9) == 1 &&
+	      bits_count(b, 0) == 0);
+	CHECK(bits_spare_clear(b, 24) && !bits_spare_clear(b, 23) && bits_spare_clear(b, 16) &&
+	      bits_spare_clear(b, 10) && !bits_spare_clear(b, 9) && bits_spare_clear(b, 0));
 	bit_clear(b, 9);
 	CHECK(b[1] == 0);
 }

@@ -19,7 +19,8 @@ static void encode(struct buf *b, const struct create *c)
 	buf_clear(b);
 	create_encode(b, c);
 	CHECK(!b->failed);
-	CHECK(ben_check(slice_of(b->p, b->n), &BEN_TORRENT, NULL, &seen, NULL) == (ptrdiff_t)b->n && seen == 0);
+	CHECK(ben_check(slice_of(b->p, b->n), &BEN_TORRENT, NULL, &seen, NULL) == (ptrdiff_t)b->n &&
+	      seen == 0);
 }
 
 static struct bt_meta *back(const struct buf *b)
@@ -39,15 +40,22 @@ static void exact(void)
 {
 	const struct create_file file = { .path = "", .len = 10 };
 	struct create c = {
-		.name = "n", .files = &file, .nfiles = 1, .single_file = true, .piece_len = 16384, .hashes = hashes, .pieces = 1,
+		.name = "n",
+		.files = &file,
+		.nfiles = 1,
+		.single_file = true,
+		.piece_len = 16384,
+		.hashes = hashes,
+		.pieces = 1,
 	};
 	struct buf b, again;
 
 	buf_init(&b, 1 << 20);
 	buf_init(&again, 1 << 20);
 	encode(&b, &c);
-	CHECK(slice_is(slice_of(b.p, b.n),
-		       "d4:infod6:lengthi10e4:name1:n12:piece lengthi16384e6:pieces20:aaaaaaaaaaaaaaaaaaaaee"));
+	CHECK(slice_is(
+		slice_of(b.p, b.n),
+		"d4:infod6:lengthi10e4:name1:n12:piece lengthi16384e6:pieces20:aaaaaaaaaaaaaaaaaaaaee"));
 	c.trackers = trackers;
 	c.ntrackers = 1;
 	c.web_seeds = seeds;
@@ -58,9 +66,11 @@ static void exact(void)
 	c.date = 5;
 	c.is_private = true;
 	encode(&b, &c);
-	CHECK(slice_is(slice_of(b.p, b.n),
-		       "d8:announce10:http://a/x7:comment2:hi10:created by2:bt13:creation datei5e4:infod6:lengthi10e4:name1:n"
-		       "12:piece lengthi16384e6:pieces20:aaaaaaaaaaaaaaaaaaaa7:privatei1e6:source3:srce8:url-list9:http://w/e"));
+	CHECK(slice_is(slice_of(b.p, b.n), "d8:announce10:http://a/x7:comment2:hi10:created "
+					   "by2:bt13:creation datei5e4:infod6:lengthi10e4:name1:n"
+					   "12:piece "
+					   "lengthi16384e6:pieces20:aaaaaaaaaaaaaaaaaaaa7:privatei1e6:"
+					   "source3:srce8:url-list9:http://w/e"));
 	c.ntrackers = 3;
 	c.nweb_seeds = 2;
 	encode(&b, &c);
@@ -91,9 +101,21 @@ static void round_trip(void)
 		{ .path = "d/m", .target = "\xc3\xbc", .attr = BT_FILE_SYMLINK },
 	};
 	const struct create c = {
-		.name = "top", .files = files, .nfiles = ARRAY_LEN(files), .piece_len = 16384, .hashes = hashes, .pieces = 3,
-		.trackers = trackers, .ntrackers = 3, .web_seeds = seeds, .nweb_seeds = 2, .comment = "c", .source = "s",
-		.created_by = "bt", .date = 1700000000, .is_private = true,
+		.name = "top",
+		.files = files,
+		.nfiles = ARRAY_LEN(files),
+		.piece_len = 16384,
+		.hashes = hashes,
+		.pieces = 3,
+		.trackers = trackers,
+		.ntrackers = 3,
+		.web_seeds = seeds,
+		.nweb_seeds = 2,
+		.comment = "c",
+		.source = "s",
+		.created_by = "bt",
+		.date = 1700000000,
+		.is_private = true,
 	};
 	struct bt_meta *m;
 	struct buf b;
@@ -103,9 +125,11 @@ static void round_trip(void)
 	buf_init(&b, 1 << 20);
 	encode(&b, &c);
 	m = back(&b);
-	CHECK(strcmp(m->name, "top") == 0 && !m->single_file && m->nfiles == c.nfiles && m->piece_len == 16384);
+	CHECK(strcmp(m->name, "top") == 0 && !m->single_file && m->nfiles == c.nfiles &&
+	      m->piece_len == 16384);
 	CHECK(m->pieces == 3 && memcmp(m->hashes, hashes, 60) == 0 && m->is_private && !m->is_hybrid);
-	CHECK(strcmp(m->comment, "c") == 0 && strcmp(m->source, "s") == 0 && strcmp(m->created_by, "bt") == 0);
+	CHECK(strcmp(m->comment, "c") == 0 && strcmp(m->source, "s") == 0 &&
+	      strcmp(m->created_by, "bt") == 0);
 	CHECK(m->creation_date == 1700000000 && m->ntrackers == 3 && m->nweb_seeds == 2);
 	for (uint32_t i = 0; i < 3; i++)
 		CHECK(strcmp(m->trackers[i].url, trackers[i]) == 0 && m->trackers[i].tier == i);
@@ -129,7 +153,9 @@ static void bad_link(void)
 {
 	static const char *const out[] = { "/etc/passwd", "../x", "d/../..", "" };
 	struct create_file f = { .path = "l" };
-	const struct create c = { .name = "n", .files = &f, .nfiles = 1, .piece_len = 16384, .hashes = hashes, .pieces = 1 };
+	const struct create c = {
+		.name = "n", .files = &f, .nfiles = 1, .piece_len = 16384, .hashes = hashes, .pieces = 1
+	};
 	struct buf b;
 
 	buf_init(&b, 1000);
@@ -149,7 +175,8 @@ static void piece_len(void)
 		for (uint64_t total = 1ull << bit; total < 2ull << bit; total += 1ull << (bit - 3)) {
 			uint64_t len = create_piece_len(total), n = total / len;
 
-			CHECK((len & (len - 1)) == 0 && len >= 16384 && len <= 16u << 20 && n >= 1024 && n < 2048);
+			CHECK((len & (len - 1)) == 0 && len >= 16384 && len <= 16u << 20 && n >= 1024 &&
+			      n < 2048);
 		}
 	CHECK(create_piece_len(1ull << 40) == 16u << 20);
 	CHECK(create_piece_len((32ull << 40) - 1) == 16u << 20 && create_piece_len(32ull << 40) == 32u << 20);

@@ -9,14 +9,14 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#define P1        "6:pieces20:aaaaaaaaaaaaaaaaaaaa"
-#define P2        "6:pieces40:aaaaaaaaaaaaaaaaaaaabbbbbbbbbbbbbbbbbbbb"
-#define PL        "12:piece lengthi16384e"
-#define INFO(s)   "d4:infod" s "ee"
-#define NAME      "4:name1:n"
-#define SINGLE    INFO("6:lengthi10e" NAME PL P1)
-#define FILES(s)  INFO("5:filesl" s "e" NAME PL P1)
-#define A10       "d6:lengthi10e4:pathl1:aee"
+#define P1       "6:pieces20:aaaaaaaaaaaaaaaaaaaa"
+#define P2       "6:pieces40:aaaaaaaaaaaaaaaaaaaabbbbbbbbbbbbbbbbbbbb"
+#define PL       "12:piece lengthi16384e"
+#define INFO(s)  "d4:infod" s "ee"
+#define NAME     "4:name1:n"
+#define SINGLE   INFO("6:lengthi10e" NAME PL P1)
+#define FILES(s) INFO("5:filesl" s "e" NAME PL P1)
+#define A10      "d6:lengthi10e4:pathl1:aee"
 
 #define EDGE_SIZE 0x10000u
 
@@ -26,7 +26,8 @@ static struct slice at_edge(const void *s, size_t n)
 	static uint8_t *edge;
 
 	if (!edge) {
-		uint8_t *p = mmap(NULL, 2 * EDGE_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		uint8_t *p =
+			mmap(NULL, 2 * EDGE_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 		if (p == MAP_FAILED || mprotect(p + EDGE_SIZE, EDGE_SIZE, PROT_NONE))
 			exit(1);
@@ -83,7 +84,8 @@ static void single(void)
 	sha1(info, sizeof(info) - 1, hash);
 	CHECK(memcmp(m->info_hash, hash, SHA1_LEN) == 0 && m->hash_len == 20);
 	CHECK(m->info_len == sizeof(info) - 1 && memcmp(m->info, info, m->info_len) == 0);
-	CHECK(m->single_file && m->nfiles == 1 && strcmp(m->name, "n") == 0 && strcmp(m->files[0].path, "n") == 0);
+	CHECK(m->single_file && m->nfiles == 1 && strcmp(m->name, "n") == 0 &&
+	      strcmp(m->files[0].path, "n") == 0);
 	CHECK(m->size == 10 && m->files[0].off == 0 && m->files[0].len == 10 && m->files[0].attr == 0);
 	CHECK(m->piece_len == 16384 && m->pieces == 1 && memcmp(m->hashes, "aaaaaaaaaaaaaaaaaaaa", 20) == 0);
 	CHECK(m->hashes > m->info && m->hashes < m->info + m->info_len);
@@ -95,11 +97,15 @@ static void single(void)
 	/* exactly one piece, one byte more, one byte less */
 	bt_meta_free(good(INFO("6:lengthi16384e" NAME PL P1)));
 	bt_meta_free(good(INFO("6:lengthi16385e" NAME PL P2)));
-	refused(INFO("6:lengthi16385e" NAME PL P1), "info.pieces: 1 hashes, but 16385 bytes in pieces of 16384 need 2");
-	refused(INFO("6:lengthi16384e" NAME PL P2), "info.pieces: 2 hashes, but 16384 bytes in pieces of 16384 need 1");
+	refused(INFO("6:lengthi16385e" NAME PL P1),
+		"info.pieces: 1 hashes, but 16385 bytes in pieces of 16384 need 2");
+	refused(INFO("6:lengthi16384e" NAME PL P2),
+		"info.pieces: 2 hashes, but 16384 bytes in pieces of 16384 need 1");
 
-	m = good("d4:infod4:attr3:xhp6:lengthi10e" NAME "10:name.utf-83:\xc3\xbcx" PL P1 "7:privatei1e6:source3:srcee\r\n");
-	CHECK(m->files[0].attr == (BT_FILE_EXEC | BT_FILE_HIDDEN) && m->is_private && strcmp(m->source, "src") == 0);
+	m = good("d4:infod4:attr3:xhp6:lengthi10e" NAME "10:name.utf-83:\xc3\xbcx" PL P1
+		 "7:privatei1e6:source3:srcee\r\n");
+	CHECK(m->files[0].attr == (BT_FILE_EXEC | BT_FILE_HIDDEN) && m->is_private &&
+	      strcmp(m->source, "src") == 0);
 	CHECK(strcmp(m->name, "\xc3\xbcx") == 0);
 	bt_meta_free(m);
 
@@ -121,8 +127,8 @@ static void extras(void)
 {
 	struct bt_meta *m;
 
-	m = good("d8:announce10:http://a/x7:comment3:com10:created by2:me13:creation datei99e4:infod6:lengthi10e" NAME PL P1
-		 "e8:url-list9:http://w/e");
+	m = good("d8:announce10:http://a/x7:comment3:com10:created by2:me13:creation "
+		 "datei99e4:infod6:lengthi10e" NAME PL P1 "e8:url-list9:http://w/e");
 	CHECK(m->ntrackers == 1 && strcmp(m->trackers[0].url, "http://a/x") == 0 && m->trackers[0].tier == 0);
 	CHECK(strcmp(m->comment, "com") == 0 && strcmp(m->created_by, "me") == 0 && m->creation_date == 99);
 	CHECK(m->nweb_seeds == 1 && strcmp(m->web_seeds[0], "http://w/") == 0);
@@ -136,7 +142,8 @@ static void extras(void)
 		 "l10:http://d e10:http://d/\t10:http://d\x01/e"
 		 "4:flat"
 		 "l9:https://e9:UDP://b:19:udp://f:2ee"
-		 "4:infod6:lengthi10e" NAME PL P1 "e8:url-listl6:ftp://6:http:/9:http://w/i5e9:http://w/11:https://w/x7:udp://vee");
+		 "4:infod6:lengthi10e" NAME PL P1
+		 "e8:url-listl6:ftp://6:http:/9:http://w/i5e9:http://w/11:https://w/x7:udp://vee");
 	CHECK(m->ntrackers == 4);
 	CHECK(strcmp(m->trackers[0].url, "UDP://b:1") == 0 && m->trackers[0].tier == 0);
 	CHECK(strcmp(m->trackers[1].url, "http://d/") == 0 && m->trackers[1].tier == 1);
@@ -146,14 +153,18 @@ static void extras(void)
 	bt_meta_free(m);
 
 	/* an empty list leaves `announce` to do */
-	m = good("d8:announce10:http://a/x13:announce-listlleli1eee4:infod6:lengthi10e" NAME PL P1 "e8:url-list0:e");
+	m = good("d8:announce10:http://a/x13:announce-listlleli1eee4:infod6:lengthi10e" NAME PL P1
+		 "e8:url-list0:e");
 	CHECK(m->ntrackers == 1 && m->nweb_seeds == 0);
 	bt_meta_free(m);
 
 	/* wrong types of what isn't needed do no harm */
-	m = good("d8:announcele13:announce-list1:x7:commenti1e10:created byle13:creation date3:now9:httpseeds1:x4:info"
-		 "d4:attri1e6:lengthi10e6:md5sumi7e" NAME "10:name.utf-8i1e" PL P1 "7:private1:16:sourcei1ee8:url-listdee");
-	CHECK(!m->ntrackers && !m->nweb_seeds && !m->comment && !m->created_by && !m->source && !m->creation_date);
+	m = good("d8:announcele13:announce-list1:x7:commenti1e10:created byle13:creation "
+		 "date3:now9:httpseeds1:x4:info"
+		 "d4:attri1e6:lengthi10e6:md5sumi7e" NAME "10:name.utf-8i1e" PL P1
+		 "7:private1:16:sourcei1ee8:url-listdee");
+	CHECK(!m->ntrackers && !m->nweb_seeds && !m->comment && !m->created_by && !m->source &&
+	      !m->creation_date);
 	bt_meta_free(m);
 	m = good("d7:comment1:a13:comment.utf-81:b13:creation datei-5e4:infod6:lengthi10e" NAME PL P1 "ee");
 	CHECK(strcmp(m->comment, "b") == 0 && m->creation_date == 0);
@@ -187,15 +198,18 @@ static void multi(void)
 {
 	struct bt_meta *m;
 
-	m = good(FILES(A10 "d4:attr1:x6:lengthi0e4:pathl1:d1:bee"
-			   "d4:attr1:p6:lengthi6e4:pathl4:.pad1:6eed4:attr2:hp6:lengthi4eed4:attr1:p6:lengthi0e4:pathlee"
-			   "d6:lengthi5e4:pathl3:\xff\xfe.e10:path.utf-8l3:\xc3\xbc.ee"));
+	m = good(FILES(
+		A10
+		"d4:attr1:x6:lengthi0e4:pathl1:d1:bee"
+		"d4:attr1:p6:lengthi6e4:pathl4:.pad1:6eed4:attr2:hp6:lengthi4eed4:attr1:p6:lengthi0e4:pathlee"
+		"d6:lengthi5e4:pathl3:\xff\xfe.e10:path.utf-8l3:\xc3\xbc.ee"));
 	CHECK(!m->single_file && m->nfiles == 6 && m->size == 25);
 	CHECK(strcmp(m->files[0].path, "n/a") == 0 && m->files[0].off == 0 && m->files[0].len == 10);
 	CHECK(strcmp(m->files[1].path, "n/d/b") == 0 && m->files[1].off == 10 && m->files[1].len == 0 &&
 	      m->files[1].attr == BT_FILE_EXEC);
 	CHECK(m->files[2].attr == BT_FILE_PAD && strcmp(m->files[2].path, "n/.pad/6") == 0);
-	CHECK(m->files[3].attr == (BT_FILE_PAD | BT_FILE_HIDDEN) && strcmp(m->files[3].path, "n/.pad/4") == 0);
+	CHECK(m->files[3].attr == (BT_FILE_PAD | BT_FILE_HIDDEN) &&
+	      strcmp(m->files[3].path, "n/.pad/4") == 0);
 	CHECK(m->files[4].attr == BT_FILE_PAD && strcmp(m->files[4].path, "n/.pad/0") == 0);
 	CHECK(strcmp(m->files[5].path, "n/\xc3\xbc.") == 0 && m->files[5].off == 20);
 	bt_meta_free(m);
@@ -235,7 +249,8 @@ static void link_targets(void)
 	bt_meta_free(m);
 
 #define LINK "d4:attr1:l4:pathl1:d1:le"
-	refused(FILES(A10 LINK "12:symlink pathl2:..2:..1:aee"), "info.files[1].symlink path: leaves the torrent");
+	refused(FILES(A10 LINK "12:symlink pathl2:..2:..1:aee"),
+		"info.files[1].symlink path: leaves the torrent");
 	refused(FILES(A10 LINK "12:symlink pathl2:..ee"), "info.files[1].symlink path: leaves the torrent");
 	refused(FILES(A10 LINK "12:symlink pathlee"), "info.files[1].symlink path: empty");
 	refused(FILES(A10 LINK "12:symlink pathli1eee"), "info.files[1].symlink path: not a string");
@@ -243,7 +258,8 @@ static void link_targets(void)
 	refused(FILES(A10 LINK "e"), "info.files[1].symlink path: missing");
 	refused(FILES(A10 "d4:attr1:l6:lengthi1e4:pathl1:le12:symlink pathl1:aee"),
 		"info.files[1].length: a link has none");
-	refused(FILES(A10 "d4:attr2:lp4:pathl1:le12:symlink pathl1:aee"), "info.files[1].attr: both padding and link");
+	refused(FILES(A10 "d4:attr2:lp4:pathl1:le12:symlink pathl1:aee"),
+		"info.files[1].attr: both padding and link");
 }
 
 static void refusals(void)
@@ -273,22 +289,27 @@ static void refusals(void)
 	refused(INFO("6:lengthi-1e" NAME PL P1), "info.length: negative");
 	refused(INFO("6:lengthi0e" NAME PL "6:pieces0:"),
 		"info.length: there is no data in this torrent, every file is empty");
-	refused(FILES("d6:lengthi0e4:pathl1:aee"), "info.files: there is no data in this torrent, every file is empty");
+	refused(FILES("d6:lengthi0e4:pathl1:aee"),
+		"info.files: there is no data in this torrent, every file is empty");
 	refused(INFO("6:lengthi10e" NAME P1), "info.piece length: missing");
 	refused(INFO("6:lengthi10e" NAME "12:piece length1:x" P1), "info.piece length: not an integer");
-	refused(INFO("6:lengthi10e" NAME "12:piece lengthi0e" P1), "info.piece length: 0, must be from 1 to 536854528");
-	refused(INFO("6:lengthi10e" NAME "12:piece lengthi-1e" P1), "info.piece length: -1, must be from 1 to 536854528");
+	refused(INFO("6:lengthi10e" NAME "12:piece lengthi0e" P1),
+		"info.piece length: 0, must be from 1 to 536854528");
+	refused(INFO("6:lengthi10e" NAME "12:piece lengthi-1e" P1),
+		"info.piece length: -1, must be from 1 to 536854528");
 	refused(INFO("6:lengthi10e" NAME "12:piece lengthi536854529e" P1),
 		"info.piece length: 536854529, must be from 1 to 536854528");
 	bt_meta_free(good(INFO("6:lengthi10e" NAME "12:piece lengthi536854528e" P1)));
 	refused(INFO("6:lengthi10e" NAME PL), "info.pieces: missing");
 	refused(INFO("6:lengthi10e" NAME PL "6:piecesle"), "info.pieces: not a string");
-	refused(INFO("6:lengthi10e" NAME PL "6:pieces19:aaaaaaaaaaaaaaaaaaa"), "info.pieces: 19 bytes, not a multiple of 20");
+	refused(INFO("6:lengthi10e" NAME PL "6:pieces19:aaaaaaaaaaaaaaaaaaa"),
+		"info.pieces: 19 bytes, not a multiple of 20");
 	refused(INFO("6:lengthi10e" NAME PL "6:pieces0:"),
 		"info.pieces: 0 hashes, but 10 bytes in pieces of 16384 need 1");
 	/* 2^63-1 bytes in pieces of 1: the count asked for is exact, not wrapped */
 	refused(INFO("6:lengthi9223372036854775807e" NAME "12:piece lengthi1e" P1),
-		"info.pieces: 1 hashes, but 9223372036854775807 bytes in pieces of 1 need 9223372036854775807");
+		"info.pieces: 1 hashes, but 9223372036854775807 bytes in pieces of 1 need "
+		"9223372036854775807");
 
 	refused(INFO("5:files1:x" NAME PL P1), "info.files: not a list");
 	refused(FILES(""), "info.files: empty");
@@ -296,7 +317,8 @@ static void refusals(void)
 	refused(FILES(A10 "d4:pathl1:aee"), "info.files[1].length: missing");
 	refused(FILES(A10 "d6:length1:14:pathl1:aee"), "info.files[1].length: not an integer");
 	refused(FILES(A10 "d6:lengthi-1e4:pathl1:aee"), "info.files[1].length: negative");
-	refused(FILES(A10 "d6:lengthi9223372036854775807e4:pathl1:bee"), "info.files[1].length: the sum overflows");
+	refused(FILES(A10 "d6:lengthi9223372036854775807e4:pathl1:bee"),
+		"info.files[1].length: the sum overflows");
 	refused(FILES("d6:lengthi10ee"), "info.files[0].path: missing");
 	refused(FILES("d6:lengthi10e4:path1:ae"), "info.files[0].path: not a list");
 	refused(FILES("d6:lengthi10e4:pathlee"), "info.files[0].path: empty");
@@ -353,8 +375,8 @@ static void truncation(void)
 	static const char *const inputs[] = {
 		SINGLE,
 		FILES(A10 "d4:attr1:l4:pathl1:d1:le12:symlink pathl1:aeed4:attr1:p6:lengthi6ee"),
-		"d8:announce10:http://a/x13:announce-listll10:http://b/xee7:comment1:c4:infod6:lengthi10e" NAME PL P1
-		"e8:url-listl9:http://w/ee",
+		"d8:announce10:http://a/x13:announce-listll10:http://b/"
+		"xee7:comment1:c4:infod6:lengthi10e" NAME PL P1 "e8:url-listl9:http://w/ee",
 	};
 	char one[1];
 
@@ -385,8 +407,9 @@ static void truncation(void)
 
 static void magnet(void)
 {
-	struct bt_meta *m = good("d8:announce18:http://a/x?k=v&w=14:infod6:lengthi10e4:name7:a b&\xc3\xbc~" PL P1
-				 "e8:url-list9:http://w/e");
+	struct bt_meta *m =
+		good("d8:announce18:http://a/x?k=v&w=14:infod6:lengthi10e4:name7:a b&\xc3\xbc~" PL P1
+		     "e8:url-list9:http://w/e");
 	char hex[41], want[200], *got = bt_meta_magnet(m);
 
 	hex_encode(hex, m->info_hash, 20);
@@ -410,8 +433,8 @@ static void memory(void)
 	buf_init(&b, META_MAX_BYTES);
 	buf_puts(&b, "d4:infod5:filesl");
 	for (size_t i = 0; i < files; i++)
-		buf_printf(&b, "d6:lengthi%zue4:pathl6:dir%03zu4:s%03zu12:file-%07zuee", (size_t)16384, i / 1000, i / 10 % 100,
-			   i);
+		buf_printf(&b, "d6:lengthi%zue4:pathl6:dir%03zu4:s%03zu12:file-%07zuee", (size_t)16384,
+			   i / 1000, i / 10 % 100, i);
 	buf_printf(&b, "e" NAME PL "6:pieces%zu:", files * 20);
 	for (size_t i = 0; i < files; i++)
 		buf_put(&b, "aaaaaaaaaaaaaaaaaaaa", 20);
@@ -421,15 +444,17 @@ static void memory(void)
 	for (uint32_t i = 0; m && i < m->nfiles; i++)
 		paths += strlen(m->files[i].path);
 	if (m) {
-		printf("100,000 files: input %zu, paths %zu, memory %zu: %.1f bytes per file beyond input and path\n", b.n,
-		       paths, meta_memory(m), (double)(meta_memory(m) - b.n - paths) / (double)files);
+		printf("100,000 files: input %zu, paths %zu, memory %zu: %.1f bytes per file beyond input "
+		       "and path\n",
+		       b.n, paths, meta_memory(m), (double)(meta_memory(m) - b.n - paths) / (double)files);
 		CHECK(meta_memory(m) <= b.n + paths + 64 * files);
 	}
 	bt_meta_free(m);
 
 	for (uint32_t n = META_MAX_PIECES; n <= META_MAX_PIECES + 1; n++) {
 		buf_clear(&b);
-		buf_printf(&b, "d4:infod6:lengthi%llue" NAME PL "6:pieces%llu:", (unsigned long long)n * 16384,
+		buf_printf(&b,
+			   "d4:infod6:lengthi%llue" NAME PL "6:pieces%llu:", (unsigned long long)n * 16384,
 			   (unsigned long long)n * 20);
 		for (uint32_t i = 0; i < n; i++)
 			buf_put(&b, "aaaaaaaaaaaaaaaaaaaa", 20);
@@ -444,7 +469,8 @@ static void memory(void)
 	}
 	CHECK(strcmp(err, "info.pieces: 2097153 pieces, at most 2097152 are supported") == 0);
 	b.n = 0;
-	CHECK(!bt_meta_parse(b.p, META_MAX_BYTES + 1u, err, sizeof(err)) && strcmp(err, "larger than 64 MiB") == 0);
+	CHECK(!bt_meta_parse(b.p, META_MAX_BYTES + 1u, err, sizeof(err)) &&
+	      strcmp(err, "larger than 64 MiB") == 0);
 	buf_release(&b);
 }
 

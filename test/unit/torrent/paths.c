@@ -16,7 +16,8 @@ static struct slice at_edge(const void *s, size_t n)
 	static uint8_t *edge;
 
 	if (!edge) {
-		uint8_t *p = mmap(NULL, 2 * EDGE_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		uint8_t *p =
+			mmap(NULL, 2 * EDGE_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 		if (p == MAP_FAILED || mprotect(p + EDGE_SIZE, EDGE_SIZE, PROT_NONE))
 			exit(1);
@@ -56,7 +57,8 @@ static void vectors(void)
 
 	CHECK(f != NULL);
 	while (f && fgets(line, sizeof(line), f)) {
-		char *want = strchr(line, '\t'), *note = want ? strchr(want + 1, '\t') : NULL, *hex = line, *end;
+		char *want = strchr(line, '\t'), *note = want ? strchr(want + 1, '\t') : NULL, *hex = line,
+		     *end;
 		char got[1000] = "";
 
 		if (!note || rows++ == 0)
@@ -106,9 +108,17 @@ static void elements(void)
 	CHECK(becomes("./", "_") && becomes("/..", "_") && becomes("\\..\\", "_"));
 	CHECK(becomes(".\xe2\x80\xae.", "_")); /* what remains counts */
 	CHECK(becomes("photo\xe2\x80\xaegpj.exe", "photogpj.exe"));
-	CHECK(becomes("a\xe2\x81\xa6" "b\xd8\x9c" "c\xe2\x80\x8f", "abc"));
-	CHECK(becomes("a\xe2\x80\xa8" "b", "a_b") && becomes("a\nb\tc", "a_b_c"));
-	CHECK(becomes("\xfc" "ber.txt", "_ber.txt")); /* Latin-1 */
+	CHECK(becomes("a\xe2\x81\xa6"
+		      "b\xd8\x9c"
+		      "c\xe2\x80\x8f",
+		      "abc"));
+	CHECK(becomes("a\xe2\x80\xa8"
+		      "b",
+		      "a_b") &&
+	      becomes("a\nb\tc", "a_b_c"));
+	CHECK(becomes("\xfc"
+		      "ber.txt",
+		      "_ber.txt"));                      /* Latin-1 */
 	CHECK(becomes("\xc4\xe3\xba\xc3.mp3", "_.mp3")); /* GBK: a run is one '_' */
 	CHECK(becomes("\xff\x01\xff", "___"));
 	CHECK(becomes("\xed\xa0\x80", "_") && becomes("\xf4\x90\x80\x80", "_"));
@@ -141,7 +151,9 @@ static void elements(void)
 
 static void top_names(void)
 {
-	static const char *const guarded[] = { ".bt", ".BT", ".Bt", ".bt.", ".bt ", ".bt. .", "BT~1", "bt~2", "\xe2\x80\xae.bt", "/.bt" };
+	static const char *const guarded[] = {
+		".bt", ".BT", ".Bt", ".bt.", ".bt ", ".bt. .", "BT~1", "bt~2", "\xe2\x80\xae.bt", "/.bt"
+	};
 	static const char *const free_names[] = { ".btx", "bt", "x.bt", ".b", "..bt", "bt.1", " .bt" };
 	struct buf b;
 
@@ -158,8 +170,9 @@ static void top_names(void)
 	}
 	buf_release(&b);
 	CHECK(path_is_clean("a/b c/\xc3\xbc.txt") && path_is_clean("a"));
-	CHECK(!path_is_clean("") && !path_is_clean("a//b") && !path_is_clean("a/../b") && !path_is_clean("a\\b") &&
-	      !path_is_clean("a/\xff") && !path_is_clean("/a") && !path_is_clean("a/"));
+	CHECK(!path_is_clean("") && !path_is_clean("a//b") && !path_is_clean("a/../b") &&
+	      !path_is_clean("a\\b") && !path_is_clean("a/\xff") && !path_is_clean("/a") &&
+	      !path_is_clean("a/"));
 }
 
 /* ---- links ---- */
@@ -201,7 +214,8 @@ static const char *target_of(const char *link, const char *text)
 static void links(void)
 {
 	CHECK(text_is("l", "a", "a") && text_is("l", "d/a", "d/a"));
-	CHECK(text_is("d/l", "a", "../a") && text_is("d/l", "d/a", "a") && text_is("d/e/l", "d/f/a", "../f/a"));
+	CHECK(text_is("d/l", "a", "../a") && text_is("d/l", "d/a", "a") &&
+	      text_is("d/e/l", "d/f/a", "../f/a"));
 	CHECK(text_is("d/e/l", "dd/e", "../../dd/e") && text_is("dd/l", "d/e", "../d/e"));
 	CHECK(text_is("d/e/l", "d", "..") && text_is("d/e/l", "d/e", ".") && text_is("d/l", "d/l", "l"));
 	CHECK(text_is("d/l", "e", "../e"));
@@ -273,7 +287,8 @@ static bool distinct(const struct bt_meta *m)
 	for (size_t i = 1; i < n; i++) {
 		size_t len = strlen(sorted[i - 1]);
 
-		if (strncmp(sorted[i - 1], sorted[i], len) == 0 && (sorted[i][len] == 0 || sorted[i][len] == 1))
+		if (strncmp(sorted[i - 1], sorted[i], len) == 0 &&
+		    (sorted[i][len] == 0 || sorted[i][len] == 1))
 			ok = false;
 	}
 	for (size_t i = 0; i < n; i++)
@@ -303,20 +318,26 @@ static void becoming(const char *const *in, const char *const *out, size_t n)
 
 static void collisions(void)
 {
-	static const char *const same[] = { "a.txt", "a.txt", "a.txt", "b", "b" },
-				 *const same_out[] = { "a.txt", "a.1.txt", "a.2.txt", "b", "b.1" };
+	static const char *const same[] = { "a.txt", "a.txt", "a.txt", "b", "b" }, *const same_out[] = {
+		"a.txt", "a.1.txt", "a.2.txt", "b", "b.1"
+	};
 	/* names nobody clashes with stay, wherever they stand */
-	static const char *const taken[] = { "a", "a", "a.1", "a.2/x", "a" },
-				 *const taken_out[] = { "a", "a.3", "a.1", "a.2/x", "a.4" };
-	static const char *const dirs[] = { "d", "d/e", "d/e/f", "d/e", "d" },
-				 *const dirs_out[] = { "d.1", "d/e.1", "d/e/f", "d/e.2", "d.2" };
+	static const char *const taken[] = { "a", "a", "a.1", "a.2/x", "a" }, *const taken_out[] = {
+		"a", "a.3", "a.1", "a.2/x", "a.4"
+	};
+	static const char *const dirs[] = { "d", "d/e", "d/e/f", "d/e", "d" }, *const dirs_out[] = {
+		"d.1", "d/e.1", "d/e/f", "d/e.2", "d.2"
+	};
 	static const char *const hidden[] = { ".x", ".x", "a.", "a.", "v1.tar.gz", "v1.tar.gz" },
-				 *const hidden_out[] = { ".x", ".x.1", "a.", "a.1.", "v1.tar.gz", "v1.tar.1.gz" };
+				 *const hidden_out[] = { ".x",   ".x.1",      "a.",
+							 "a.1.", "v1.tar.gz", "v1.tar.1.gz" };
 	/* equal only after cleaning */
-	static const char *const cleaned[] = { "..", ".", "_", "a\\b", "ab" },
-				 *const cleaned_out[] = { "_", "_.1", "_.2", "ab", "ab.1" };
-	static const char *const apart[] = { "A", "a", "ab/c", "a.b", "abc" },
-				 *const apart_out[] = { "A", "a", "ab/c", "a.b", "abc" };
+	static const char *const cleaned[] = { "..", ".", "_", "a\\b", "ab" }, *const cleaned_out[] = {
+		"_", "_.1", "_.2", "ab", "ab.1"
+	};
+	static const char *const apart[] = { "A", "a", "ab/c", "a.b", "abc" }, *const apart_out[] = {
+		"A", "a", "ab/c", "a.b", "abc"
+	};
 
 	BECOMING(same, same_out);
 	BECOMING(taken, taken_out);
@@ -374,7 +395,7 @@ static void random_trees(void)
 static void many_equal(void)
 {
 	size_t n = 100000;
-	char (*path)[32] = alloc_array(n, sizeof(*path));
+	char(*path)[32] = alloc_array(n, sizeof(*path));
 	struct bt_meta *m;
 	clock_t start;
 
