@@ -351,7 +351,7 @@ int keeper_init(struct keeper *k, const struct keeper_opts *o)
 		.link = { .fd = -1 }, .pool = o->pool, .nframes = o->nframes, .alloc = o->alloc, .sync_ms = o->sync_ms,
 	};
 	list_init(&k->checks);
-	lanes_init(&k->lanes);
+	lanes_init(&k->lanes, k);
 	k->cache = files_cache_new();
 	return k->cache ? 0 : -ENOMEM;
 }
@@ -413,6 +413,7 @@ void keeper_live(struct keeper *k)
 	int ms;
 
 	own_signals();
+	k->use_views = k->lanes.use_views = view_allow();
 	close_others(k->link.fd);
 	prctl(PR_SET_NAME, "bt-keeper");
 	while ((ms = keeper_turn(k)) != -EPIPE) {

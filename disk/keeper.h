@@ -5,6 +5,7 @@
  *
  *   keeper.c  the process, its turn, small jobs
  *   kstore.c  one torrent's storage: open, sync, close
+ *   view.c    files mapped for hashing
  *   check.c   pieces through the hash lanes; writing the good ones
  *   resume.c  which of the existing data is trusted, looking at the rest */
 #ifndef BT_KEEPER_H
@@ -30,24 +31,48 @@ struct hash_piece {
 	uint8_t digest[SHA1_LEN]; /* out */
 };
 
+/* A mapped run of a file: view.c. */
+#define LANE_VIEWS (SHA1_MAX_LANES + 2)
+struct view {
+	const struct kstore *ks;
+	uint32_t file, refs;
+	uint64_t off; /* in the file */
+	size_t len;
+	uint8_t *addr; /* NULL = free place */
+};
+
 struct lane {
 	struct sha1 sha;
 	struct hash_piece *piece;
 	uint32_t done, len; /* bytes hashed and to be hashed in all */
 	const uint8_t *p;   /* ready to be hashed, at offset done */
 	size_t ready;
+	struct view *view;  /* p points into it */
+	bool no_view;       /* it had no page there */
 	uint32_t loaded;    /* the kernel was asked to read ahead up to here */
 };
 
 struct lanes {
 	size_t n; /* busy ones are lane[0..n) */
 	size_t width;
+	bool use_views;
 	uint8_t *scratch; /* made when first needed: width x LANE_CHUNK */
+	struct view views[LANE_VIEWS];
 	struct lane lane[SHA1_MAX_LANES];
 };
 
+/* ---- view.c ---- */
+bool view_allow(void); /* once per process: may views be used? */
+/* A view that holds byte off of the torrent, *n cut to what it has from there at
+ * *p on; NULL = read instead. Given back with view_put. */
+struct view *view_get(struct lanes *, const struct kstore *, uint64_t off, const uint8_t **p, size_t *n);
+void view_put(struct view *); /* NULL is fine */
+void views_release(struct lanes *);
+/* sha1_update_many over views; false = some page could not be had, nothing was hashed. */
+bool view_hash(struct sha1 *const s[], const uint8_t *const p[], size_t n, size_t len);
+
 struct keeper;
-void lanes_init(struct lanes *);
+void lanes_init(struct lanes *, const struct keeper *);
 void lanes_release(struct lanes *);
 /* Room for another piece? */
 static inline bool lanes_room(const struct lanes *l) { return l->n < l->width; }
@@ -71,6 +96,7 @@ struct keeper {
 	struct list checks; /* struct check_job, waiting for the lanes */
 	uint32_t nchecks;
 	struct check_job *assembling; /* the one whose locs are still coming */
+	bool use_views; /* only in a process of its own: they need a signal handler */
 	struct lanes lanes; /* for complete pieces; resume has its own */
 	uint64_t now_ms;
 };

@@ -104,7 +104,7 @@ int resume_start(struct kstore *ks, struct journal_state *js)
 	ks->resume = r;
 	r->js = *js;
 	memset(js, 0, sizeof(*js));
-	lanes_init(&r->lanes);
+	lanes_init(&r->lanes, ks->k);
 	r->all = (ks->flat.h->flags & (FLAT_FORCE_CHECK | FLAT_CHECK_ONLY)) != 0;
 	r->stamps = alloc_array(ks->flat.h->nfiles, sizeof(*r->stamps));
 	if (!r->stamps)

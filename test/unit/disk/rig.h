@@ -82,7 +82,7 @@ static UNUSED void torrent_make(struct torrent *t, uint64_t piece_len, const uin
 	t->piece_len = piece_len;
 	t->pieces = (uint32_t)((t->size + piece_len - 1) / piece_len);
 	t->data = malloc(t->size + 8);
-	t->hashes = malloc((size_t)t->pieces * 20 + 1);
+	t->hashes = calloc((size_t)t->pieces + 2, 20);
 	for (size_t i = 0; i < t->size; i += 8) {
 		seed ^= seed << 13, seed ^= seed >> 7, seed ^= seed << 17;
 		memcpy(t->data + i, &seed, 8);
