@@ -135,11 +135,11 @@ static int write_file(const char *path, const uint8_t *p, size_t n, bool force)
 		if (r == 0 && force)
 			r = rename(tmp, path) < 0 ? -errno : 0;
 		else if (r == 0)
-			r = renameat2(AT_FDCWD, tmp, AT_FDCWD, path, RENAME_NOREPLACE) < 0 ? -errno : 0;
-		/* Some file systems don't know RENAME_NOREPLACE: a look beforehand must do. */
-		if (r == -EINVAL || r == -ENOSYS)
+			r = link(tmp, path) < 0 ? -errno : 0;
+		/* Some file systems know no links: a look beforehand must do. */
+		if (r == -EPERM || r == -EOPNOTSUPP || r == -ENOSYS)
 			r = access(path, F_OK) == 0 ? -EEXIST : rename(tmp, path) < 0 ? -errno : 0;
-		if (r < 0)
+		if (r < 0 || !force)
 			unlink(tmp);
 	}
 	free(tmp);
