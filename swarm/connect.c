@@ -298,7 +298,7 @@ static void on_handshake(struct peer *p, const struct handshake *h)
 	if (memcmp(p->id, p->c->peer_id, sizeof(p->id)) == 0) {
 		struct known *k = peer_known(p);
 		if (k && p->outgoing)
-			k->listens = false; /* our own address: never dial it again */
+			k->banned = true; /* our own address: never dial it again */
 		peer_fail(p, "ourselves");
 		return;
 	}

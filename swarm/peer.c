@@ -84,6 +84,19 @@ void peer_catch_up(struct peer *p)
 	peer_update_interest(p);
 }
 
+/* Takes back all it told. */
+static void forget_news(struct peer *p)
+{
+	if (p->has_all)
+		picker_peer_all(p->t->picker, -1);
+	else if (p->bits)
+		picker_peer_bits(p->t->picker, p->bits, -1);
+	free(p->bits);
+	p->bits = NULL;
+	p->has_all = false;
+	p->nhave = p->nwanted = 0;
+}
+
 static bool bits_alloc(struct peer *p)
 {
 	if (!p->bits)
@@ -110,22 +123,25 @@ static void on_have(struct peer *p, uint32_t piece)
 	peer_update_interest(p);
 }
 
+static void has_all(struct peer *p)
+{
+	p->has_all = true;
+	p->nhave = p->t->limits.pieces;
+	p->nwanted = picker_missing(p->t->picker);
+	picker_peer_all(p->t->picker, 1);
+}
+
 static void on_bitfield(struct peer *p, struct slice bits)
 {
 	struct bt_torrent *t = p->t;
-	if (!bits_alloc(p))
-		return;
-	peer_catch_up(p);
-	memcpy(p->bits, bits.p, bits.n);
-	p->nhave = bits_count(p->bits, t->limits.pieces);
+	p->nhave = bits_count(bits.p, t->limits.pieces);
 	if (p->nhave == t->limits.pieces) { /* cheaper kept as one flag */
-		free(p->bits);
-		p->bits = NULL;
-		p->has_all = true;
-		picker_peer_all(t->picker, 1);
-		p->nwanted = picker_missing(t->picker);
+		has_all(p);
 		return;
 	}
+	if (!bits_alloc(p))
+		return;
+	memcpy(p->bits, bits.p, bits.n);
 	picker_peer_bits(t->picker, p->bits, 1);
 	const uint8_t *have = picker_have_bits(t->picker);
 	for (uint32_t i = 0; i < t->limits.pieces; i++) {
@@ -138,26 +154,21 @@ static void on_bitfield(struct peer *p, struct slice bits)
 	}
 }
 
-static void on_first_news(struct peer *p, const struct wire_msg *m)
+/* What the peer has, all at once. BEP 3 wants it first and once, but aria2 sends a
+ * bitfield in place of many haves, again and again; as in libtorrent a later one
+ * replaces what was told. Its cost is in proportion to its bytes. */
+static void on_news(struct peer *p, const struct wire_msg *m)
 {
-	if (p->told_bits || p->nhave) {
-		peer_fail(p, "bitfield out of place");
-		return;
-	}
 	if (m->type != WIRE_BITFIELD && !p->fast) {
 		peer_fail(p, "fast message without the extension");
 		return;
 	}
-	p->told_bits = true;
-	if (m->type == WIRE_HAVE_ALL) {
-		p->has_all = true;
-		p->nhave = p->t->limits.pieces;
-		picker_peer_all(p->t->picker, 1);
-		p->nwanted = picker_missing(p->t->picker);
-		p->have_seen = p->t->have_log_len; /* it needs none of them */
-	} else if (m->type == WIRE_BITFIELD) {
+	peer_catch_up(p);
+	forget_news(p);
+	if (m->type == WIRE_HAVE_ALL)
+		has_all(p);
+	else if (m->type == WIRE_BITFIELD)
 		on_bitfield(p, m->payload);
-	}
 	if (p->why)
 		return;
 	count_seed(p);
@@ -303,7 +314,7 @@ void peer_on_message(struct peer *p, const struct wire_msg *m)
 	case WIRE_BITFIELD:
 	case WIRE_HAVE_ALL:
 	case WIRE_HAVE_NONE:
-		on_first_news(p, m);
+		on_news(p, m);
 		return;
 	case WIRE_REQUEST:
 		upload_request(p, m);

@@ -229,7 +229,7 @@ struct peer {
 
 	bool outgoing, fast, extended;
 	bool am_choking, am_interested, peer_choking, peer_interested;
-	bool optimistic, snubbed, counted_seed, told_bits;
+	bool optimistic, snubbed, counted_seed;
 	uint8_t id[20];
 	struct ext_hello hello;
 
@@ -241,7 +241,8 @@ struct peer {
 	uint32_t fast_in[FAST_IN_MAX], nfast_in;
 	uint32_t suggested[FAST_IN_MAX], nsuggested;
 	uint32_t fast_out[FAST_SET], nfast_out, fast_served;
-	uint32_t rejects, hellos; /* since the last block; in all */
+	uint32_t rejects;         /* since it unchoked us */
+	uint32_t hellos;          /* extension handshakes so far */
 
 	/* in */
 	struct buf in;            /* an incomplete message */

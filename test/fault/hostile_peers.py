@@ -106,8 +106,6 @@ quick = {
     "bitfield too long": (handshake(), message(5, BITS + b"\0")),
     "bitfield too short": (handshake(), message(5, BITS[1:])),
     "bitfield with spare bits": (handshake(), message(5, b"\0" * 5 + b"\x01")),
-    "bitfield after a have": (handshake(), message(4, b"\0\0\0\x01") + message(5, BITS)),
-    "two bitfields": (handshake(), message(5, BITS) + message(5, BITS)),
     "have all without the fast extension": (handshake(reserved=b"\0" * 8), message(14)),
     "reject without the fast extension": (handshake(reserved=b"\0" * 8), message(16, struct.pack(">III", 0, 0, BLOCK))),
     "extended without the extension": (handshake(), message(20, b"\0de")),
