@@ -94,11 +94,15 @@ struct bt_publish {
 	int64_t date;       /* 0 = no date */
 	bool is_private, pad_files;
 	bool (*on_progress)(void *arg, uint64_t done, uint64_t total); /* may be NULL; false = stop */
+	/* May be NULL. Something is left out, or will be found by few; one line, safe for a terminal. */
+	void (*on_warning)(void *arg, const char *text);
 	void *arg;
 };
 
 /* Reads and hashes the files (blocking) and returns the .torrent as malloc'd
- * bytes; NULL with one line in err. Deterministic when date is 0. */
+ * bytes; NULL with one line in err. Deterministic when date is 0. Symbolic links
+ * that stay inside the directory are recorded as links (BEP 47); others that
+ * lead to a file are followed; others are left out. */
 uint8_t *bt_publish(const struct bt_publish *, size_t *len, char *err, size_t err_size) BT_MUST_USE;
 
 /* ---- The client: bt.c ---- */
