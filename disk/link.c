@@ -175,11 +175,11 @@ int link_flush(struct link *l)
 /* The descriptor of a received packet, or -1; the room allows for one only. */
 static int fd_of(struct msghdr *h)
 {
+	struct cmsghdr *c = CMSG_FIRSTHDR(h);
 	int fd = -1;
 
-	for (struct cmsghdr *c = CMSG_FIRSTHDR(h); c; c = CMSG_NXTHDR(h, c))
-		if (c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS && c->cmsg_len == CMSG_LEN(sizeof(int)))
-			memcpy(&fd, CMSG_DATA(c), sizeof(int));
+	if (c && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS && c->cmsg_len == CMSG_LEN(sizeof(int)))
+		memcpy(&fd, CMSG_DATA(c), sizeof(int));
 	return fd;
 }
 

@@ -81,7 +81,7 @@ static UNUSED void torrent_make(struct torrent *t, uint64_t piece_len, const uin
 	t->nfiles = n;
 	t->piece_len = piece_len;
 	t->pieces = (uint32_t)((t->size + piece_len - 1) / piece_len);
-	t->data = malloc(t->size + 8);
+	t->data = malloc((size_t)t->size + 8);
 	t->hashes = calloc((size_t)t->pieces + 2, 20);
 	for (size_t i = 0; i < t->size; i += 8) {
 		seed ^= seed << 13, seed ^= seed >> 7, seed ^= seed << 17;
@@ -150,10 +150,11 @@ static UNUSED bool files_equal(const struct rig *r)
 	bool same = true;
 
 	for (uint32_t i = 0; i < t->nfiles && same; i++) {
-		uint8_t *p = malloc(t->files[i].len + 1);
+		size_t len = (size_t)t->files[i].len;
+		uint8_t *p = malloc(len + 1);
 		int fd = open(path_in(r, t->files[i].path), O_RDONLY);
-		same = fd >= 0 && read(fd, p, t->files[i].len + 1) == (ssize_t)t->files[i].len &&
-		       memcmp(p, t->data + t->files[i].off, t->files[i].len) == 0;
+		same = fd >= 0 && read(fd, p, len + 1) == (ssize_t)len &&
+		       memcmp(p, t->data + t->files[i].off, len) == 0;
 		if (fd >= 0)
 			close(fd);
 		free(p);
@@ -173,7 +174,7 @@ static UNUSED void files_put(const struct rig *r)
 			*s = '/';
 		}
 		int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0666);
-		if (fd < 0 || write(fd, t->data + t->files[i].off, t->files[i].len) != (ssize_t)t->files[i].len)
+		if (fd < 0 || write(fd, t->data + t->files[i].off, (size_t)t->files[i].len) != (ssize_t)t->files[i].len)
 			abort();
 		close(fd);
 	}

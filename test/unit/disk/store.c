@@ -151,7 +151,7 @@ static void test_upload(bool one_process)
 
 	torrent_make(&t, 65536, odd, 6);
 	t.files[4].attr = BT_FILE_PAD;
-	memset(t.data + t.files[4].off, 0, t.files[4].len);
+	memset(t.data + t.files[4].off, 0, (size_t)t.files[4].len);
 	for (uint32_t i = 0; i < t.pieces; i++)
 		sha1(t.data + i * 65536, piece_bytes(&t, i), t.hashes + 20 * i);
 	rig_init(&r, &t);
