@@ -76,6 +76,20 @@ static bool on_progress(void *arg, uint64_t done, uint64_t total)
 	return !signals_stop();
 }
 
+static void clear_line(struct progress *p)
+{
+	if (p->drawn)
+		out_put(&p->out, "\r\033[K", 4);
+	p->drawn = false;
+	out_finish(&p->out);
+}
+
+static void on_warning(void *arg, const char *text)
+{
+	clear_line(arg);
+	complain("create", "warning: %s", text);
+}
+
 /* NAME.torrent for a path such as "dir/" or ".". NULL after an error line. */
 static char *default_output(const struct create_args *args, const struct texts *paths)
 {
@@ -218,6 +232,7 @@ static uint8_t *publish(const struct create_args *args, const struct texts *path
 		.is_private = args->is_private,
 		.pad_files = args->pad,
 		.on_progress = on_progress,
+		.on_warning = args->quiet ? NULL : on_warning,
 		.arg = progress,
 	};
 
@@ -233,9 +248,7 @@ static uint8_t *publish(const struct create_args *args, const struct texts *path
 	progress->begin_ms = now_ms();
 	progress->next_ms = progress->begin_ms + DRAW_MS;
 	bytes = bt_publish(&pub, len, err, sizeof(err));
-	if (progress->drawn)
-		out_put(&progress->out, "\r\033[K", 4);
-	out_finish(&progress->out);
+	clear_line(progress);
 	if (bytes == NULL && !signals_stop())
 		complain("create", "%s", err);
 	free(progress);

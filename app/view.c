@@ -135,7 +135,9 @@ static void say_done(struct view *v, const struct item *item, const struct bt_st
 	uint64_t ms = now_ms - item->begin_ms + 1;
 	char size[SIZE_TEXT], took[SIZE_TEXT], rate[SIZE_TEXT];
 
-	if (got == 0)
+	if (got == 0 && strcmp(v->cmd, "seed") == 0)
+		say(v, &v->out, "%s: %s, sharing it", s->name, size_text(size, s->wanted));
+	else if (got == 0)
 		say(v, &v->out, "%s: complete, %s, all of it was here already", s->name, size_text(size, s->wanted));
 	else if (ms < 10000)
 		say(v, &v->out, "%s: complete, %s in %.1fs, %s/s", s->name, size_text(size, got), (double)ms / 1000,
