@@ -181,17 +181,45 @@ static void print_result(const struct create_args *args, const char *path, const
 	} else if (!args->quiet) {
 		size_t size = strlen(path) + 1;
 		char *safe = malloc(size);
-		printf("%s: %s in %s pieces of %s\ninfo-hash %s\n", safe != NULL ? bt_escape(safe, size, path) : "",
-		       size_text(a, m->size), count_text(b, m->pieces), power_text(c, m->piece_len), hash);
+		printf("%s: %s in %s piece%s of %s\ninfo-hash %s\n", safe != NULL ? bt_escape(safe, size, path) : "",
+		       size_text(a, m->size), count_text(b, m->pieces), m->pieces == 1 ? "" : "s",
+		       power_text(c, m->piece_len), hash);
 		free(safe);
 	}
+}
+
+/* Can a file be made there? */
+static int check_place(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+	char *dir = slash == NULL ? strdup(".") : strndup(path, slash == path ? 1 : (size_t)(slash - path));
+	int r = dir == NULL ? -ENOMEM : access(dir, W_OK | X_OK) < 0 ? -errno : 0;
+
+	free(dir);
+	return r;
+}
+
+/* SCHEME://something; which schemes mean something is for clients to say. */
+static bool check_urls(const struct texts *urls, const char *option)
+{
+	for (size_t i = 0; i < urls->n; i++) {
+		const char *url = urls->v[i], *colon = strstr(url, "://");
+		if (colon != NULL && colon > url && colon[3] != '\0' && strpbrk(url, " \t\n") == NULL)
+			continue;
+		complain("create", "%s: '%s' is not an address like http://host/path", option, url);
+		return false;
+	}
+	return true;
 }
 
 /* What can be refused before hours of hashing. */
 static int check_args(const struct create_args *args, const char *path)
 {
 	uint64_t len = args->piece_len;
+	int r;
 
+	if (!check_urls(&args->trackers, "--tracker") || !check_urls(&args->web_seeds, "--web-seed"))
+		return EXIT_USAGE;
 	if (len != 0 && (len < 16384 || len > (256u << 20) || (len & (len - 1)) != 0)) {
 		complain("create", "--piece-length: not a power of two from 16k to 256M");
 		return EXIT_USAGE;
@@ -206,6 +234,11 @@ static int check_args(const struct create_args *args, const char *path)
 	}
 	if (strcmp(path, "-") != 0 && !args->force && access(path, F_OK) == 0) {
 		complain("create", "%s: exists already; -f replaces it", path);
+		return EXIT_ERROR;
+	}
+	r = strcmp(path, "-") != 0 ? check_place(path) : 0;
+	if (r < 0) {
+		complain("create", "%s: %s", path, strerror(-r));
 		return EXIT_ERROR;
 	}
 	return EXIT_GOOD;

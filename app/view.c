@@ -151,7 +151,8 @@ static void say_checked(struct view *v, const struct bt_stats *s)
 {
 	char have[SIZE_TEXT], wanted[SIZE_TEXT];
 
-	if (s->have > 0 && s->have < s->wanted)
+	/* bt seed has more to say about what is missing. */
+	if (s->have > 0 && s->have < s->wanted && strcmp(v->cmd, "seed") != 0)
 		say(v, &v->out, "%s: %s of %s are here already", s->name, size_text(have, s->have),
 		    size_text(wanted, s->wanted));
 }

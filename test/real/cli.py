@@ -133,7 +133,8 @@ def test_usage():
         (["get", "--peer", "::1:80", "x"], "HOST:PORT"), (["get", "--port", "65536", "x"], "port"),
         (["get", "--max-peers", "0", "x"], "above 0"), (["get", "--max-peers", "99999999999", "x"], "above 0"),
         (["get", "-d", "", "x"], "empty"), (["seed", "--ratio", "x", "x"], "ratio"), (["create"], "PATH"),
-        (["create", "-l", "5000", "-o", "y", "x"], "power of two"), (["show"], "TORRENT"), (["verify"], "TORRENT"),
+        (["create", "-l", "5000", "-o", "y", "x"], "power of two"), (["create", "-t", "tracker.example", "x"], "tracker.example"), (["create", "-w", "://", "x"], "--web-seed"),
+        (["show"], "TORRENT"), (["verify"], "TORRENT"),
         (["frobnicate"], "frobnicate"), (["help", "frobnicate"], "frobnicate"), (["get", "--\033[31m", "x"], "--?[31m"),
     ]:
         one_line_error(f"usage: {args}", 2, *args, says=says)
