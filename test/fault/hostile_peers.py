@@ -47,7 +47,7 @@ def rss_kib(pid):
 
 
 def dial(port, hello=None):
-    s = socket.create_connection((IP, port), 5)
+    s = socket.create_connection((seed.ip, port), 5)
     s.settimeout(14)
     s.sendall(handshake() if hello is None else hello)
     return s
@@ -82,7 +82,7 @@ def closed(s, seconds):
 
 seed = Bt(work)
 seeder = seed.seed([torrent], original)
-check("bt seed listens", wait_until(lambda: port_open(seed.port), 10), seeder.tail())
+check("bt seed listens", wait_until(lambda: port_open(seed.port, seed.ip), 10), seeder.tail())
 wait_until(lambda: b"all of it" in open(seeder.log, "rb").read(), 5)
 
 BITS = b"\0" * 6
@@ -176,7 +176,7 @@ except (ConnectionError, TimeoutError):
 check("a peer that sends byte by byte is served", got == data[3 * PIECE + BLOCK:3 * PIECE + 2 * BLOCK])
 s.close()
 honest = work.sub("honest")
-getter = Bt(work).get([torrent], honest, (IP, seed.port))
+getter = Bt(work).get([torrent], honest, (seed.ip, seed.port))
 check("an honest peer is still served among them", getter.wait(20) == 0, getter.tail())
 check("and has the right bytes", same_path(data_path, os.path.join(honest, "data.bin")))
 for s in greedy:
@@ -301,7 +301,7 @@ def download(name, liars, with_honest, seconds=40, banned=(), options=()):
     into = work.sub("get")
     told = [x for liar in liars for x in ("--peer", f"{IP}:{liar.port}")]
     if with_honest:
-        told += ["--peer", f"{IP}:{seed.port}"]
+        told += ["--peer", f"{seed.ip}:{seed.port}"]
     proc = Bt(work).get([torrent], into, None, *told, *options)
     code = proc.wait(seconds)
     log = open(proc.log, encoding="utf-8", errors="replace").read()

@@ -19,18 +19,20 @@ import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
-BT = os.environ.get("BT", os.path.join(ROOT, "build", "bt"))
-IP = "10.77.0.1"  # transmission takes no tracker's word for peers in 127/8
+BT = os.path.abspath(os.environ.get("BT", os.path.join(ROOT, "build", "bt")))
+NET = "10.77.0."  # transmission takes no tracker's word for peers in 127/8 ...
+IP = NET + "1"    # ... and knows one peer per address, so each client gets its own
 PYTHON = "/usr/bin/python3"  # the one with Debian's python3-libtorrent
 
 passed = failed = skipped = 0
 
 
 def in_namespace():
-    """Runs this program again in a network namespace with only lo (IP added)."""
+    """Runs this program again in a network namespace with only lo (NET added)."""
     if os.environ.get("BT_TEST_NETNS") == "1":
         return
-    script = f"ip link set lo up && ip addr add {IP}/24 dev lo && exec \"$0\" \"$@\""
+    script = (f"ip link set lo up && for i in $(seq 1 60); do ip addr add {NET}$i/24 dev lo || exit 1; done"
+              ' && exec "$0" "$@"')
     how = ["unshare", "-n"] if os.geteuid() == 0 else ["unshare", "-rn"]
     env = dict(os.environ, BT_TEST_NETNS="1")
     argv = how + ["sh", "-c", script, PYTHON] + sys.argv
@@ -73,9 +75,9 @@ def wait_until(fn, seconds, step=0.1):
     return bool(fn())
 
 
-def free_port():
+def free_port(host=IP):
     with socket.socket() as s:
-        s.bind((IP, 0))
+        s.bind((host, 0))
         return s.getsockname()[1]
 
 
@@ -257,6 +259,7 @@ class Client:
     name = "?"
     needs = []
     one_torrent = False
+    count = 0
 
     @classmethod
     def missing(cls):
@@ -265,15 +268,22 @@ class Client:
     def __init__(self, work):
         self.work = work
         self.home = work.sub(self.name)
-        self.port = free_port()
+        Client.count += 1
+        self.ip = f"{NET}{Client.count + 1}"
+        self.port = free_port(self.ip)
 
 
 class Bt(Client):
     name = "bt"
     options = []
+    bound = True  # to its own address; else it listens on all and is reached at IP
+
+    def address(self):
+        return ["--bind", self.ip] if self.bound else []
 
     def seed(self, torrents, into, peer=None):
-        return Proc([BT, "seed", *torrents, "-d", into, "-p", str(self.port), *self.options], self.home)
+        return Proc([BT, "seed", *torrents, "-d", into, "-p", str(self.port), *self.address(),
+                     *self.options], self.home)
 
     def leech(self, torrents, into, peer=None):
         """Goes on seeding when done, as the other programs do."""
@@ -281,7 +291,8 @@ class Bt(Client):
 
     def get(self, torrents, into, peer=None, *more):
         told = ["--peer", f"{peer[0]}:{peer[1]}"] if peer else []
-        return Proc([BT, "get", *torrents, "-d", into, "-p", str(self.port), *told, *self.options, *more], self.home)
+        return Proc([BT, "get", *torrents, "-d", into, "-p", str(self.port), *self.address(),
+                     *told, *self.options, *more], self.home)
 
 
 class Aria2(Client):
@@ -290,7 +301,7 @@ class Aria2(Client):
 
     def start(self, torrents, into, *more):
         return Proc(["aria2c", "-j", "50", "--no-conf", "--enable-dht=false", "--enable-dht6=false", "--bt-enable-lpd=false",
-                     "--enable-peer-exchange=false", "--disable-ipv6", f"--interface={IP}", "--bt-max-peers=0",
+                     "--enable-peer-exchange=false", "--disable-ipv6", f"--interface={self.ip}", "--bt-max-peers=0",
                      "--file-allocation=none", "--summary-interval=0", "--bt-tracker-interval=2",
                      f"--listen-port={self.port}", f"--dir={into}", *more, *torrents], self.home)
 
@@ -311,7 +322,8 @@ class Libtorrent(Client):
 
     def seed(self, torrents, into, peer=None):
         told = [f"--peer={peer[0]}:{peer[1]}"] if peer else []
-        return Proc([PYTHON, os.path.join(HERE, "libtorrent_peer.py"), into, str(self.port), *told, *torrents], self.home)
+        return Proc([PYTHON, os.path.join(HERE, "libtorrent_peer.py"), into, f"{self.ip}:{self.port}",
+                     *told, *torrents], self.home)
 
     leech = seed
 
@@ -334,7 +346,7 @@ class TransmissionCli(Client):
 
     def start(self, torrents, into, *more):
         with open(os.path.join(self.home, "settings.json"), "w") as f:
-            f.write(TRANSMISSION_SETTINGS % (self.port, IP, into, "false", free_port()))
+            f.write(TRANSMISSION_SETTINGS % (self.port, self.ip, into, "false", free_port()))
         return Proc(["transmission-cli", "-g", self.home, "-w", into, "-p", str(self.port), "-M", "-et",
                      *more, torrents[0]], self.home)
 
@@ -352,7 +364,7 @@ class TransmissionDaemon(Client):
     def seed(self, torrents, into, peer=None):
         rpc = free_port()
         with open(os.path.join(self.home, "settings.json"), "w") as f:
-            f.write(TRANSMISSION_SETTINGS % (self.port, IP, into, "true", rpc))
+            f.write(TRANSMISSION_SETTINGS % (self.port, self.ip, into, "true", rpc))
         proc = Proc(["transmission-daemon", "-f", "-g", self.home], self.home)
         if not wait_until(lambda: port_open(rpc, "127.0.0.1"), 15):
             raise RuntimeError("transmission-daemon did not start: " + proc.tail())
@@ -376,8 +388,8 @@ class Rtorrent(Client):
             f.write(f"""system.daemon.set = true
 session.path.set = {self.home}/session
 directory.default.set = {into}
-network.bind_address.set = {IP}
-network.local_address.set = {IP}
+network.bind_address.set = {self.ip}
+network.local_address.set = {self.ip}
 network.port_range.set = {self.port}-{self.port}
 network.port_random.set = no
 dht.mode.set = disable
@@ -410,6 +422,9 @@ Accepted=true
 
 [BitTorrent]
 Session\\Port={self.port}
+Session\\Interface=lo
+Session\\InterfaceName=lo
+Session\\InterfaceAddress={self.ip}
 Session\\UseRandomPort=false
 Session\\DHTEnabled=false
 Session\\LSDEnabled=false

@@ -61,13 +61,13 @@ for cls in others:
 # bt gives, they take
 seed = Bt(work)
 seeder = seed.seed([t for c in others for t in torrents[c, "takes"].values()], original)
-check("bt seed listens", wait_until(lambda: port_open(seed.port), 10), seeder.tail())
+check("bt seed listens", wait_until(lambda: port_open(seed.port, seed.ip), 10), seeder.tail())
 time.sleep(1)  # announced: the others find it at their first announce
 running = []
 for cls in others:
     into = work.sub("into")
     os.chmod(into, 0o777)
-    running.append((cls, into, cls(work).leech(list(torrents[cls, "takes"].values()), into, (IP, seed.port))))
+    running.append((cls, into, cls(work).leech(list(torrents[cls, "takes"].values()), into, (seed.ip, seed.port))))
 
 # they give, bt takes
 for cls in others:
@@ -75,7 +75,7 @@ for cls in others:
     proc = giver.seed(list(torrents[cls, "gives"].values()), original)
     into = work.sub("bt")
     getter = Bt(work)
-    running.append((cls, into, getter.get(list(torrents[cls, "gives"].values()), into, (IP, giver.port)), proc))
+    running.append((cls, into, getter.get(list(torrents[cls, "gives"].values()), into, (giver.ip, giver.port)), proc))
 
 for entry in running:
     cls, into, proc = entry[:3]

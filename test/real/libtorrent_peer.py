@@ -1,19 +1,17 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: MIT
-"""libtorrent_peer.py DIR PORT [--peer=HOST:PORT]... TORRENT... - libtorrent as a plain
+"""libtorrent_peer.py DIR IP:PORT [--peer=HOST:PORT]... TORRENT... - libtorrent as a plain
 peer: downloads what is missing, seeds what is there, until killed."""
-import os
 import sys
 import time
 
 import libtorrent as lt
 
-IP = os.environ.get("LT_IP", "10.77.0.1")
-directory, port = sys.argv[1], int(sys.argv[2])
+directory, listen = sys.argv[1], sys.argv[2]
 peers = [a[7:] for a in sys.argv[3:] if a.startswith("--peer=")]
 torrents = [a for a in sys.argv[3:] if not a.startswith("--peer=")]
 s = lt.session({
-    "listen_interfaces": f"{IP}:{port}", "outgoing_interfaces": "", "enable_dht": False, "enable_lsd": False,
+    "listen_interfaces": listen, "outgoing_interfaces": listen.rpartition(":")[0], "enable_dht": False, "enable_lsd": False,
     "enable_upnp": False, "enable_natpmp": False, "allow_multiple_connections_per_ip": True,
     "in_enc_policy": 2, "out_enc_policy": 2, "enable_incoming_utp": False, "enable_outgoing_utp": False,
     "ssrf_mitigation": False, "unchoke_slots_limit": 500, "alert_mask": 0x7fffffff & 0x1, "min_reconnect_time": 2,

@@ -29,7 +29,7 @@ while len(mixed) < 7:
 
 seed = Bt(work)
 seeder = seed.seed([torrent], original)
-wait_until(lambda: port_open(seed.port), 10)
+wait_until(lambda: port_open(seed.port, seed.ip), 10)
 time.sleep(1)
 leechers = []
 for cls in mixed:

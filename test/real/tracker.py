@@ -16,6 +16,7 @@ import urllib.request
 from clients import *
 
 in_namespace()
+Bt.bound = False  # trackers on several addresses and both families
 work = Work()
 original = work.sub("original")
 
