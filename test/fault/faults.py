@@ -200,11 +200,14 @@ class Session:
 
 class Seeder:
     """Serves torrents at `rate` bytes/s; each connection leaves its Session in
-    `sessions`. Keeps little in flight, so that what it has sent was mostly read."""
+    `sessions`. Keeps little in flight, so that what it has sent was mostly read.
+    `chatter`: with messages between the blocks. `empty`: has nothing, only listens;
+    a peer that has a piece is not told of it, so haves come to such a one alone."""
 
-    def __init__(self, torrents, rate=0):
+    def __init__(self, torrents, rate=0, chatter=False, empty=False):
+        self.empty = empty
         self.torrents = {t.info_hash: t for t in torrents}
-        self.rate, self.sessions, self.lock = rate, [], threading.Lock()
+        self.chatter, self.rate, self.sessions, self.lock = chatter, rate, [], threading.Lock()
         self.listener = socket.create_server((IP, 0), backlog=64)
         self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65536)
         self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
@@ -230,7 +233,7 @@ class Seeder:
             me.torrent = t
             with self.lock:
                 self.sessions.append(me)
-            s.sendall(message(BITFIELD, t.field(range(t.pieces))))
+            s.sendall(message(BITFIELD, t.field([] if self.empty else range(t.pieces))))
             begin, sent = time.monotonic(), 0
             while True:
                 kind, m = recv_message(s)
@@ -247,7 +250,8 @@ class Seeder:
                         time.sleep(0.002)
                     sent += n
                     me.sent.append((i, off, n))
-                    s.sendall(message(PIECE, m[:8] + t.piece(i)[off:off + n]))
+                    between = message(HAVE, struct.pack(">I", i)) if self.chatter and len(me.sent) % 3 == 0 else b""
+                    s.sendall(between + message(PIECE, m[:8] + t.piece(i)[off:off + n]))
         except (OSError, ConnectionError, struct.error):
             pass
         finally:
