@@ -284,6 +284,10 @@ int bt_new(struct bt **out, const struct bt_opts *o, char *err, size_t err_size)
 	bt->c.dns = dns_new(&bt->c.net);
 	if (!bt->c.scratch || !bt->c.dns || (o->state_dir && !bt->state_dir))
 		goto fail;
+	if (o->offline) {
+		*out = bt;
+		return 0;
+	}
 	r = listen_all(bt, o, err, err_size);
 	if (r)
 		goto fail;

@@ -139,6 +139,7 @@ struct bt_opts {
 	enum bt_storage storage;
 	enum bt_alloc alloc;
 	const char *state_dir;    /* journals; NULL = <download dir>/.bt */
+	bool offline;             /* no listeners, no names: for looking at data only */
 	bool one_process;         /* run the keeper's jobs inline, for debugging and reading */
 	bool verbose;
 };

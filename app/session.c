@@ -71,6 +71,7 @@ static int start_client(struct session *s, const struct run_args *args)
 		.storage = (enum bt_storage)args->storage,
 		.alloc = (enum bt_alloc)args->alloc,
 		.state_dir = args->state,
+		.offline = s->mode == RUN_VERIFY,
 		.one_process = args->one_process,
 		.verbose = args->verbose,
 	};

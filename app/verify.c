@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #define AT(field) offsetof(struct run_args, field)
 static const struct opt opts[] = {
@@ -65,7 +66,9 @@ static struct finding look_at(const struct item *item, uint32_t index, const cha
 		r.word = f->attr & BT_FILE_SYMLINK ? "not a symbolic link" : "not a file";
 	else if (S_ISREG(st.st_mode)) {
 		r.size = (uint64_t)st.st_size;
-		if (r.size != f->len)
+		if (access(path, R_OK) < 0)
+			r.word = "unreadable";
+		else if (r.size != f->len)
 			r.word = r.size < f->len ? "too short" : "too long";
 	}
 	free(path);
