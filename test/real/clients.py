@@ -87,17 +87,20 @@ def port_open(port, host=IP):
         return s.connect_ex((host, port)) == 0
 
 
-def same_tree(a, b):
-    """True when both trees have the same directories, files, links and bytes."""
+def same_tree(a, b, empties=True):
+    """True when both trees have the same directories, files, links and bytes.
+    Without empties, files of no bytes may be missing in b."""
     for base, other in ((a, b), (b, a)):
         for top, dirs, files in os.walk(base):
             dirs[:] = [d for d in dirs if d != ".bt"]
             rel = os.path.relpath(top, base)
             for d in dirs:
-                if os.listdir(os.path.join(top, d)) and not os.path.isdir(os.path.join(other, rel, d)):
+                if empties and os.listdir(os.path.join(top, d)) and not os.path.isdir(os.path.join(other, rel, d)):
                     return False
             for f in files:
                 x, y = os.path.join(top, f), os.path.join(other, rel, f)
+                if not empties and base == a and not os.path.getsize(x):
+                    continue
                 if os.path.islink(x) or os.path.islink(y):
                     if not (os.path.islink(x) and os.path.islink(y) and os.readlink(x) == os.readlink(y)):
                         return False
@@ -106,9 +109,9 @@ def same_tree(a, b):
     return True
 
 
-def same_path(a, b):
+def same_path(a, b, empties=True):
     if os.path.isdir(a):
-        return os.path.isdir(b) and same_tree(a, b)
+        return os.path.isdir(b) and same_tree(a, b, empties)
     return os.path.isfile(b) and filecmp.cmp(a, b, shallow=False)
 
 
@@ -259,6 +262,7 @@ class Client:
     name = "?"
     needs = []
     one_torrent = False
+    makes_empty = True  # creates files of no bytes
     count = 0
 
     @classmethod
@@ -342,6 +346,7 @@ TRANSMISSION_SETTINGS = """{
 class TransmissionCli(Client):
     name = "transmission-cli"
     needs = ["transmission-cli"]
+    makes_empty = False
     one_torrent = True
 
     def start(self, torrents, into, *more):
@@ -360,6 +365,7 @@ class TransmissionCli(Client):
 class TransmissionDaemon(Client):
     name = "transmission"
     needs = ["transmission-daemon", "transmission-remote"]
+    makes_empty = False
 
     def seed(self, torrents, into, peer=None):
         rpc = free_port()
