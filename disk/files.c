@@ -606,7 +606,11 @@ static int finish_one(struct files *f, uint32_t file)
 		return sf->target ? make_link(f, file) : 0;
 	if (sf->len > 0 && !(sf->attr & BT_FILE_EXEC))
 		return 0;
-	r = open_get(f, file, true, &o);
+	/* Opened for reading where that will do: a program may be running by now,
+	 * and then nobody may write to it (ETXTBSY). */
+	r = open_get(f, file, false, &o);
+	if (r == -ENOENT && sf->len == 0)
+		r = open_get(f, file, true, &o);
 	if (r == 0 && sf->attr & BT_FILE_EXEC)
 		r = make_executable(o->fd);
 	return r;

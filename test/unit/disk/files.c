@@ -180,6 +180,37 @@ static void test_read_only(void)
 	files_cache_free(c);
 }
 
+/* A finished program may be running when its mode is looked at again. */
+static void test_busy_program(void)
+{
+	static uint8_t program[1 << 20];
+	FILE *self = fopen("/bin/true", "rb");
+	size_t n = self ? fread(program, 1, sizeof(program), self) : 0;
+	struct store_file t = { .len = n, .path = "prog", .attr = BT_FILE_EXEC };
+	struct files_cache *c = files_cache_new();
+	struct files *f = start(c, in("busy"), &t, 1, DISK_ALLOC_AUTO);
+	struct stat st;
+	int fd;
+
+	if (self)
+		fclose(self);
+	CHECK(n > 0 && write_bytes(f, 0, program, n) == 0 && files_finish(f) == 0);
+	CHECK(stat(in("busy/prog"), &st) == 0 && (st.st_mode & 0111));
+	while (open_evict(c))
+		;
+	/* the kernel refuses to run what is open for writing, and the other way round */
+	if (fork() == 0) {
+		execl(in("busy/prog"), "prog", (char *)NULL);
+		_exit(1);
+	}
+	CHECK(wait(&fd) > 0 && fd == 0);
+	CHECK(chmod(in("busy/prog"), 0400) == 0 && files_finish(f) == 0);
+	CHECK(stat(in("busy/prog"), &st) == 0 && (st.st_mode & 0777) == 0500);
+	CHECK(!open_find(f, 0)->writable);
+	files_free(f);
+	files_cache_free(c);
+}
+
 /* ---- nothing outside ---- */
 
 static void check_refused(const char *path, int want, bool walk)
@@ -510,6 +541,7 @@ int main(void)
 	before = open_fds();
 	test_range();
 	test_read_only();
+	test_busy_program();
 	test_escapes();
 	test_long_path();
 	test_swap_race();
