@@ -212,36 +212,41 @@ static bool check_urls(const struct texts *urls, const char *option)
 	return true;
 }
 
-/* What can be refused before hours of hashing. */
-static int check_args(const struct create_args *args, const char *path)
+static bool check_values(const struct create_args *args)
 {
 	uint64_t len = args->piece_len;
-	int r;
 
 	if (!check_urls(&args->trackers, "--tracker") || !check_urls(&args->web_seeds, "--web-seed"))
-		return EXIT_USAGE;
+		return false;
 	if (len != 0 && (len < 16384 || len > (256u << 20) || (len & (len - 1)) != 0)) {
 		complain("create", "--piece-length: not a power of two from 16k to 256M");
+		return false;
+	}
+	return true;
+}
+
+/* What can be refused before hours of hashing. */
+static int check_output(const struct create_args *args, const char *path)
+{
+	int r;
+
+	if (strcmp(path, "-") == 0) {
+		if (isatty(STDOUT_FILENO))
+			complain("create", "a torrent is no text for a terminal: name a file (-o)");
+		else if (args->json)
+			complain("create", "-o - and --json both want standard output");
+		else
+			return EXIT_GOOD;
 		return EXIT_USAGE;
 	}
-	if (strcmp(path, "-") == 0 && isatty(STDOUT_FILENO)) {
-		complain("create", "a torrent is no text for a terminal: name a file (-o)");
-		return EXIT_USAGE;
-	}
-	if (strcmp(path, "-") == 0 && args->json) {
-		complain("create", "-o - and --json both want standard output");
-		return EXIT_USAGE;
-	}
-	if (strcmp(path, "-") != 0 && !args->force && access(path, F_OK) == 0) {
+	if (!args->force && access(path, F_OK) == 0) {
 		complain("create", "%s: exists already; -f replaces it", path);
 		return EXIT_ERROR;
 	}
-	r = strcmp(path, "-") != 0 ? check_place(path) : 0;
-	if (r < 0) {
+	r = check_place(path);
+	if (r < 0)
 		complain("create", "%s: %s", path, strerror(-r));
-		return EXIT_ERROR;
-	}
-	return EXIT_GOOD;
+	return r < 0 ? EXIT_ERROR : EXIT_GOOD;
 }
 
 /* Hashes, with a progress line where stderr is a terminal. NULL after an error line. */
@@ -291,14 +296,18 @@ static uint8_t *publish(const struct create_args *args, const struct texts *path
 static int run(void *p, const struct texts *paths)
 {
 	struct create_args *args = p;
-	char *named = args->output == NULL ? default_output(args, paths) : NULL, err[512];
-	const char *path = args->output != NULL ? args->output : named;
+	char *named = NULL, err[512];
+	const char *path = args->output;
 	struct bt_meta *m = NULL;
 	uint8_t *bytes = NULL;
 	size_t len = 0;
-	int status, r;
+	int status = EXIT_USAGE, r;
 
-	status = path == NULL ? EXIT_ERROR : check_args(args, path);
+	if (!check_values(args))
+		goto out;
+	if (path == NULL)
+		path = named = default_output(args, paths);
+	status = path == NULL ? EXIT_ERROR : check_output(args, path);
 	if (status != EXIT_GOOD)
 		goto out;
 	signals_catch(false);
