@@ -4,6 +4,7 @@ small seeder that counts every block it sends, a small leecher that asks one
 peer for what it claims to have, and bt itself with its keeper process in view.
 The programs that need mounts run again in a mount namespace of their own."""
 
+import atexit
 import hashlib
 import json
 import os
@@ -17,10 +18,11 @@ import sys
 import tempfile
 import threading
 import time
-import atexit
+import traceback
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "real"))
-from clients import BT, PYTHON, Proc, check, done, make_data, same_path, skip, wait_until  # noqa: F401
+import clients
+from clients import BT, PYTHON, done, make_data, same_path, skip, wait_until  # noqa: F401
 
 BLOCK = 16384
 IP = "127.0.0.1"
@@ -35,6 +37,30 @@ def alone(mounts=False):
     how = ["unshare", "-n" if root else "-rn"] + (["-m", "--propagation", "private"] if mounts and root else [])
     env = dict(os.environ, BT_TEST_ALONE="mounts" if mounts and root else "net")
     os.execvpe(how[0], how + ["sh", "-c", 'ip link set lo up && exec "$0" "$@"', PYTHON] + sys.argv, env)
+
+
+_one_at_a_time = threading.Lock()
+
+
+def check(name, ok, detail=""):
+    with _one_at_a_time:
+        return clients.check(name, ok, detail)
+
+
+def together(*scenes):
+    """Runs functions side by side: most of their time they wait. A scene that
+    breaks off has failed."""
+    def run(scene):
+        try:
+            scene()
+        except Exception as e:
+            traceback.print_exc()
+            check(f"{scene.__name__} comes to its end", False, e)
+    threads = [threading.Thread(target=run, args=(s,)) for s in scenes]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
 
 
 def workdir():
@@ -479,3 +505,61 @@ def journal_claims(into, torrent):
         have |= set(struct.unpack(f">{count}I", h[at + 16:at + 16 + 4 * count]))
         at += 16 + 4 * count
     return have, bool(flags & 1)
+
+
+# ---- volumes; in the mount namespace that alone(mounts=True) made ----
+
+def mount(*argv):
+    subprocess.run(["mount", *argv], check=True, capture_output=True)
+    return argv[-1]
+
+
+def tmpfs(path, size):
+    os.makedirs(path, exist_ok=True)
+    return mount("-t", "tmpfs", "-o", f"size={size},mode=777", "tmpfs", path)
+
+
+def ext4(path, size, work, *options):
+    """A small ext4 volume in a file. Raises where loop devices can't be had."""
+    image = os.path.join(work, os.path.basename(path) + ".img")
+    with open(image, "wb") as f:
+        f.truncate(size)
+    subprocess.run(["mkfs.ext4", "-q", "-F", *options, image], check=True, capture_output=True)
+    os.makedirs(path, exist_ok=True)
+    mount("-o", "loop", image, path)
+    atexit.register(subprocess.run, ["umount", "-l", path], capture_output=True)
+    os.chmod(path, 0o777)
+    return path
+
+
+def open_to_all(work):
+    """The same directory under a name that every user can reach."""
+    return mount("--bind", work, "/mnt")
+
+
+AS_NOBODY = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
+
+
+def bt_copy(into):
+    """A bt that other users can run too."""
+    p = shutil.copy(BT, os.path.join(into, "bt"))
+    os.chmod(p, 0o755)
+    return p
+
+
+def free_bytes(path):
+    v = os.statvfs(path)
+    return v.f_bavail * v.f_frsize
+
+
+def ballast(path, leave):
+    """A file that takes all space of the volume but `leave` bytes."""
+    name = os.path.join(path, "ballast")
+    with open(name, "wb", buffering=0) as f:
+        while (n := min(free_bytes(path) - leave, 1 << 20)) > 0:
+            try:
+                f.write(bytes(n))
+            except OSError:
+                break
+        os.fsync(f.fileno())
+    return name
