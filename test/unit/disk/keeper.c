@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* What a crash, a full disk or a stranger's hand leaves behind: loop and keeper
- * killed, resume after clean and unclean stops, changed files, no space. */
+ * killed, resume after clean and unclean stops, changed files, no space. Needs 128 MiB. */
 #include "rig.h"
 #include <sched.h>
 #include <sys/mount.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* A store's life, in one process and with a keeper: pieces good, bad and large,
- * sums, blocks written early, reading for upload, closing. */
+ * sums, blocks written early, reading for upload, closing. Needs 256 MiB. */
 #include "rig.h"
 
 static const uint64_t odd[] = { 100000, 0, 1, 700001, 16384, 65536 };

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Mapped windows: blocks in place, pieces that fit none, a file cut short under
- * a window, budgets. */
+ * a window, budgets. Needs 128 MiB. */
 #include "rig.h"
 #include <sys/socket.h>
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Tests of torrent/metainfo.c and magnet.c: what is read, what is refused and
- * with which words, and how much memory it takes. */
+ * with which words, and how much memory it takes. Needs 192 MiB: such torrents are that large. */
 #include "bencode.h"
 #include "sha1.h"
 #include "torrent/metainfo.h"
