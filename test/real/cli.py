@@ -26,6 +26,7 @@ ROOT = os.path.dirname(os.path.dirname(HERE))
 BT = os.path.abspath(os.environ.get("BT", os.path.join(ROOT, "build", "bt")))
 COMMANDS = ["get", "seed", "create", "show", "verify"]
 passed = failed = 0
+children = []  # ended with the test, however it ends
 
 
 def check(name, ok, detail=""):
@@ -282,6 +283,7 @@ class Terminal:
         self.resize(columns)
         self.p = subprocess.Popen(argv, stdin=slave, stdout=slave, stderr=stderr or slave, start_new_session=True,
                                   env={**os.environ, "TERM": "xterm", "LC_ALL": "C.UTF-8", "NO_COLOR": "", **(env or {})})
+        children.append(self.p)
         os.close(slave)
         self.data = b""
 
@@ -335,6 +337,7 @@ class Seed:
     def __init__(self, torrents, directory, *more):
         self.p = subprocess.Popen([BT, "seed", "--json", "--bind", "127.0.0.1", "-d", directory, *more, *torrents],
                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        children.append(self.p)
         self.port = None
         self.events = []
         checked = 0
@@ -517,6 +520,9 @@ def main():
         test_get(tmp)
         test_readme()
     finally:
+        for p in children:
+            if p.poll() is None:
+                p.kill()
         shutil.rmtree(tmp, ignore_errors=True)
     print(f"{passed} passed, {failed} failed")
     return failed != 0
