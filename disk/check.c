@@ -339,7 +339,7 @@ static void check_end(struct keeper *k, struct hash_piece *hp)
 		answer(k, c, STORE_LOST, 0, NULL);
 		return;
 	}
-	if (any_in_file(c))
+	if (ks->mapped && any_in_file(c))
 		kstore_raw(ks, hp->index);
 	kstore_done(ks, hp->index);
 	kstore_written(ks);

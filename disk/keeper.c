@@ -9,6 +9,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -20,6 +21,7 @@
 #define TURN_MESSAGES 64       /* then what is complete is hashed and answered */
 #define TEXT_MAX 65536u        /* disk_read_text */
 #define LAG_MAX (256u << 10)   /* bytes the loop has not taken: stop finding more to say */
+#define POPULATE_WRITE 23      /* MADV_POPULATE_WRITE, younger than some headers */
 #define PROBE_SPARE (1u << 20)
 #define TMPFS 0x01021994
 #define RAMFS 0x858458f6
@@ -73,6 +75,19 @@ static void say_fd(struct keeper *k, enum msg_type type, const struct msg *to, i
 	m->flags = (uint16_t)flags;
 }
 
+/* Has the kernel make the run's pages, so that the loop finds large ones ready:
+ * without it the loop spends 2.0-2.7 CPU s/GiB on faults and zeroing, with it 0.5
+ * (ext4, in order). Only advice, and new: 5.14. */
+static void populate(int fd, uint64_t off, size_t n)
+{
+	void *p = mmap(NULL, n, PROT_READ | PROT_WRITE, MAP_SHARED, fd, (off_t)off);
+
+	if (p == MAP_FAILED)
+		return;
+	(void)madvise(p, n, POPULATE_WRITE);
+	munmap(p, n);
+}
+
 /* Allocates a window's run of a file; the loop maps it. */
 static int window_take(struct keeper *k, struct kstore *ks, const struct msg *m)
 {
@@ -85,10 +100,13 @@ static int window_take(struct keeper *k, struct kstore *ks, const struct msg *m)
 		if (fd == 0)
 			fd = files_fd(ks->files, m->index, true);
 	}
-	if (fd < 0)
+	if (fd < 0) {
 		keeper_say(k, MSG_WINDOWED, m->store, m->job, fd, NULL);
-	else
-		say_fd(k, MSG_WINDOWED, m, fd, 0);
+		return 0;
+	}
+	ks->mapped = true;
+	populate(fd, m->off, (size_t)m->size);
+	say_fd(k, MSG_WINDOWED, m, fd, 0);
 	return 0;
 }
 

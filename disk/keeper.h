@@ -144,6 +144,7 @@ struct kstore {
 	uint32_t raw_lo, raw_hi;
 	const char *blame; /* the file a coming kstore_fail shall name, else files_culprit */
 	char *warning; /* for MSG_OPENED */
+	bool mapped; /* the loop has had a window: bytes may come without files_write */
 	uint32_t full_piece; /* the last that found no space */
 	bool dead; /* MSG_FAILED was sent: only closing is left */
 	struct resume *resume; /* while existing data is looked at */

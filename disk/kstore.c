@@ -358,7 +358,9 @@ int kstore_stow(struct kstore *ks, const struct msg *m, const uint8_t *bits)
 		return 0;
 	memcpy(copy, bits, m->n);
 	ks->stow[ks->nstow++] = (struct journal_partial){ .index = m->index, .nblocks = m->total, .bits = copy };
-	kstore_raw(ks, m->index);
+	if (ks->mapped)
+		kstore_raw(ks, m->index);
+	due(ks);
 	return 0;
 }
 

@@ -5,6 +5,11 @@
  * never touches the bytes: recv does, so a file that was cut short is EFAULT,
  * not SIGBUS. A piece that does not lie in one window goes through frames, as
  * does everything while a window is prepared, or refused.
+ *
+ * DISK_AUTO means the pool. Measured (1 GiB, 256 KiB pieces, ext4, pages the host
+ * has to find first, loop / keeper CPU s/GiB): windows 0.5 / 1.0 in order, pool
+ * 0.5 / 1.8; but pieces spread over more windows than the budget holds cost up
+ * to 2 / 20, the pool 0.5 / 1.5 in any order, and it never stalls the loop.
  * Start at store_place(). */
 #include "bt.h"
 #include "disk/loop.h"

@@ -2,7 +2,8 @@
 /* The loop's end by itself: frames, small texts, several disks, and a link whose
  * other end talks nonsense. */
 #include "rig.h"
-#include "disk/proto.h"
+#include "disk/keeper.h"
+#include "disk/loop.h"
 #include <sys/resource.h>
 
 static void test_frames(void)
@@ -85,8 +86,6 @@ static void test_text(bool one_process)
 	rm_tree(r.dir);
 }
 
-/* Every byte a broken keeper could say is refused or harmless; so is the loop's
- * word to a keeper. Messages are mutated from valid ones. */
 static int seen;
 static int count_msg(void *arg, struct msg *m)
 {
@@ -136,6 +135,85 @@ static void test_link(void)
 	link_release(&a);
 	CHECK(link_take(&b, 1, count_msg, NULL) == -EPIPE);
 	link_release(&b);
+	CHECK(count_fds() == fds);
+}
+
+/* Whatever a broken end says, the other one refuses or survives it: fields and
+ * tails at random, mostly small so that they are often nearly right. */
+static uint32_t some(void)
+{
+	switch (random_below(8)) {
+	case 0:
+		return UINT32_MAX - random_below(3);
+	case 1:
+		return random_below(UINT32_MAX);
+	default:
+		return random_below(5);
+	}
+}
+
+static void babble(struct link *l, uint32_t lo, uint32_t hi)
+{
+	enum msg_type type = (enum msg_type)(lo + random_below(hi - lo));
+	size_t elem = msg_elem(type);
+	struct msg *m = link_put(l, type, elem ? random_below(40) : 0);
+
+	if (!m)
+		return;
+	m->flags = (uint16_t)random_below(8);
+	m->store = random_below(4) ? 0 : some();
+	m->job = some();
+	m->index = some();
+	m->first = some();
+	m->total = random_below(2) ? 4 : some();
+	m->err = (int32_t)some();
+	m->off = random_below(2) ? some() : (uint64_t)some() << 32;
+	m->size = random_below(2) ? some() : (uint64_t)some() << 32;
+	for (size_t i = 0; i < m->n * elem; i++)
+		((uint8_t *)msg_tail(m))[i] = (uint8_t)(random_below(3) ? 0 : random_below(256));
+	if (random_below(4) == 0)
+		m->fd = dup(0);
+}
+
+static void test_nonsense(bool from_keeper)
+{
+	const uint64_t lens[] = { 500000 };
+	struct torrent t;
+	struct rig r;
+	struct disk_opts o;
+	int fds = count_fds(), deaths = 0;
+
+	torrent_make(&t, 65536, lens, 1);
+	for (int round = 0; round < 100; round++) {
+		rig_init(&r, &t);
+		dir_make(r.dir);
+		o = rig_opts(&r);
+		o.one_process = true;
+		o.pool_bytes = 1;
+		o.storage = DISK_MAP;
+		if (!rig_disk(&r, &o) || !rig_open(&r))
+			abort();
+		for (uint32_t i = 0; i < 3; i++)
+			CHECK(rig_check(&r, i, i == 1 ? 2 : LOC_NONE, true));
+		store_place(r.store, 4, 0, 10);
+		for (int i = 0; i < 30 && !r.dead && !r.closed; i++) {
+			struct link *l = from_keeper ? &r.disk->keeper->link : &r.disk->link;
+			/* a sensible one in between: nonsense about jobs in flight */
+			if (i % 7 == 3)
+				rig_check(&r, (uint32_t)i % 8, LOC_NONE, false);
+			babble(l, from_keeper ? MSG_OPENED : MSG_OPEN, from_keeper ? MSG_TYPES : MSG_OPENED);
+			disk_send(r.disk);
+			if (net_turn(&r.net, 0) < 0)
+				abort();
+		}
+		if (r.disk->dead)
+			CHECK(rig_wait(&r, &r.dead, 1, 1000));
+		deaths += r.dead;
+		rig_release(&r);
+		rm_tree(r.dir);
+	}
+	CHECK(deaths > 0);
+	torrent_free(&t);
 	CHECK(count_fds() == fds);
 }
 
@@ -212,6 +290,8 @@ int main(void)
 	test_text(true);
 	test_text(false);
 	test_link();
+	test_nonsense(false);
+	test_nonsense(true);
 	test_flat();
 	test_two();
 	return test_done();

@@ -281,6 +281,50 @@ static void test_deleted(void)
 	torrent_free(&t);
 }
 
+/* fdatasync fails: those pieces are lost, whatever a later one says. The keeper is
+ * in this process, so its descriptor can be spoilt: O_PATH knows no syncing. */
+static void test_sync_fails(void)
+{
+	struct torrent t;
+	struct rig r;
+	struct disk_opts o;
+	char link[64], to[256];
+	int spoilt = 0;
+
+	torrent_make(&t, 65536, lens, 4);
+	rig_init(&r, &t);
+	dir_make(r.dir);
+	o = rig_opts(&r);
+	o.one_process = true;
+	CHECK(rig_disk(&r, &o) && rig_open(&r));
+	CHECK(rig_check(&r, 0, LOC_NONE, false) && rig_check(&r, 1, LOC_NONE, false) && rig_wait(&r, &r.ok, 2, 5000));
+	store_sync(r.store);
+	CHECK(rig_wait(&r, &r.synced, 1, 5000) && r.sync_err == 0);
+	CHECK(rig_check(&r, 2, LOC_NONE, false) && rig_check(&r, 3, LOC_NONE, false) && rig_wait(&r, &r.ok, 4, 5000));
+	for (int fd = 3; fd < 64; fd++) {
+		snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+		ssize_t n = readlink(link, to, sizeof(to) - 1);
+		if (n < 0)
+			continue;
+		to[n] = '\0';
+		if (strcmp(to, path_in(&r, "a.bin")) != 0)
+			continue;
+		int path = open(to, O_PATH);
+		CHECK(dup2(path, fd) == fd);
+		close(path);
+		spoilt++;
+	}
+	CHECK(spoilt == 1);
+	store_sync(r.store);
+	CHECK(rig_wait(&r, &r.synced, 2, 5000) && r.sync_err < 0);
+	CHECK(r.lost == 2 && r.failed == 1 && strstr(r.what, "a.bin") != NULL);
+	CHECK(bits_count(store_have(r.store), t.pieces) == 2);
+	CHECK(rig_close(&r, NULL, 0));
+	rig_release(&r);
+	rm_tree(r.dir);
+	torrent_free(&t);
+}
+
 /* 3 MiB of space for 6 MiB: pause, then go on when somebody makes room. */
 static void full_disk(bool one_process)
 {
@@ -331,24 +375,31 @@ out:
 	torrent_free(&t);
 }
 
-static void test_full(void)
+/* In a mount namespace of their own, both kinds at once: they mostly wait. */
+static pid_t start_full(bool one_process)
 {
 	pid_t pid = fork();
+
+	if (pid != 0)
+		return pid;
+	if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0) {
+		printf("skipped: no mounts of our own without root\n");
+		fflush(stdout);
+		_exit(0);
+	}
+	test_passed = test_failed = 0;
+	full_disk(one_process);
+	fflush(stdout);
+	_exit(test_failed ? 1 : 0);
+}
+
+static void test_full(void)
+{
+	pid_t pid[2] = { start_full(true), start_full(false) };
 	int status;
 
-	if (pid == 0) {
-		if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0) {
-			printf("skipped: no mounts of our own without root\n");
-			fflush(stdout);
-			_exit(0);
-		}
-		test_passed = test_failed = 0;
-		full_disk(true);
-		full_disk(false);
-		fflush(stdout);
-		_exit(test_failed ? 1 : 0);
-	}
-	CHECK(waitpid(pid, &status, 0) == pid && WIFEXITED(status) && WEXITSTATUS(status) == 0);
+	for (int i = 0; i < 2; i++)
+		CHECK(waitpid(pid[i], &status, 0) == pid[i] && WIFEXITED(status) && WEXITSTATUS(status) == 0);
 }
 
 int main(void)
@@ -361,6 +412,7 @@ int main(void)
 	test_resume(false);
 	test_sparse();
 	test_deleted();
+	test_sync_fails();
 	fflush(stdout);
 	test_full();
 	return test_done();
