@@ -21,7 +21,7 @@ SAFE := -fno-strict-aliasing -fstack-protector-strong $(if $(SAN),,-D_FORTIFY_SO
 	$(tool) -Werror $$f -x c -c /dev/null -o /dev/null 2>/dev/null && echo $$f; done)
 OUR_CFLAGS := -std=gnu11 -O2 -g -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -D_TIME_BITS=64 -I. $(WARN) $(if $(CI),-Werror) \
 	$(SAFE) -ffunction-sections -fdata-sections -fPIE \
-	$(if $(SAN),-fsanitize=$(SAN) -fno-sanitize-recover=all -fno-omit-frame-pointer)
+	$(if $(SAN),-fsanitize=$(SAN) -fno-sanitize-recover=all -fno-omit-frame-pointer,-fno-asynchronous-unwind-tables)
 # Static programs are position-independent too where the C library has the start
 # file for it; musl-gcc must be told which one, Debian's cross libraries lack it.
 rcrt1 := $(firstword $(wildcard /usr/lib/*-linux-musl/rcrt1.o /usr/local/musl/lib/rcrt1.o))
@@ -111,7 +111,7 @@ bench: $(call programs,bench/*.c)
 	@for b in $^; do echo "== $$b"; $$b || exit 1; done
 size: all
 	@$(CROSS_COMPILE)strip -o $B/bt.stripped $B/bt && wc -c <$B/bt.stripped
-	@cd $B && $(CROSS_COMPILE)size bt $$(find app $(LAYERS:core=.) -maxdepth 1 -name '*.o') | sort -rn
+	@$(CROSS_COMPILE)size $B/bt $(call obj,$(wildcard app/*.c) $(foreach l,$(LAYERS),$(call src,$l))) | sort -rn
 at := $(DESTDIR)$(PREFIX)
 install: all
 	install -d $(at)/bin $(at)/lib $(at)/include $(at)/share/man/man1
