@@ -10,10 +10,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <sys/utsname.h>
 #include <unistd.h>
 
 #define IOV_BATCH 64     /* parts of one pwritev: 1 MiB of blocks */
+#define SYNC_EACH 64     /* files and new names synced one by one; more: the volume at once */
 #define SCRATCH   32768u /* read through to have pages in the cache */
 
 int files_new(struct files **out, struct files_cache *c, const struct files_opts *o)
@@ -404,12 +407,19 @@ void files_start_writeout(struct files *f)
 	for (size_t k = 0; k < FILES_OPEN_MAX; k++) {
 		struct open_file *o = open_nth(f, k);
 
-		if (!o || o->lo >= o->hi)
-			continue;
-		/* Only a hint: what fails here fails again in files_sync. */
-		(void)sync_file_range(o->fd, (off_t)o->lo, (off_t)(o->hi - o->lo), SYNC_FILE_RANGE_WRITE);
-		o->lo = o->hi = 0;
+		if (o)
+			open_start_writeout(o);
 	}
+}
+
+static bool kernel_at_least(unsigned major, unsigned minor)
+{
+	struct utsname u;
+	unsigned a = 0, b = 0;
+
+	if (uname(&u) < 0 || sscanf(u.release, "%u.%u", &a, &b) != 2)
+		return false;
+	return a > major || (a == major && b >= minor);
 }
 
 static size_t parent_len(const char *path)
@@ -479,23 +489,49 @@ static int sync_names(struct files *f)
 	return r;
 }
 
+static void note_error(struct files *f, int *r, int e, uint32_t file)
+{
+	if (e < 0 && *r == 0) {
+		*r = e;
+		f->culprit = file;
+	}
+}
+
+/* One call for the whole volume, when many files are to be synced. Before 5.8 it
+ * did not tell errors. -EOPNOTSUPP: go from file to file. */
+static int sync_volume(struct files *f)
+{
+	uint32_t names = f->linked_lo < f->linked_hi ? f->linked_hi - f->linked_lo : 0;
+
+	if (f->unsynced + names <= SYNC_EACH || !kernel_at_least(5, 8))
+		return -EOPNOTSUPP;
+	if (syncfs(f->dir.dirfd) < 0)
+		return -errno;
+	for (uint32_t i = 0; i < f->n; i++)
+		f->flags[i] &= (uint8_t) ~(FILE_UNSYNCED | FILE_LINKED | FILE_PARENTS);
+	f->unsynced = 0;
+	f->linked_lo = f->linked_hi = 0;
+	return 0;
+}
+
 int files_sync(struct files *f)
 {
-	int r = f->lost, e;
+	int r = f->lost, whole;
 
 	f->culprit = r < 0 ? f->lost_file : NO_FILE;
 	f->lost = 0;
-	for (size_t k = 0; k < FILES_OPEN_MAX; k++) {
+	whole = sync_volume(f);
+	if (whole < 0 && whole != -EOPNOTSUPP)
+		note_error(f, &r, whole, NO_FILE);
+	for (size_t k = 0; k < FILES_OPEN_MAX; k++) { /* tells errors by name; quick after the whole */
 		struct open_file *o = open_nth(f, k);
 
-		if (!o)
-			continue;
-		e = open_sync(o);
-		if (e < 0 && r == 0) {
-			r = e;
-			f->culprit = o->file;
-		}
+		if (o)
+			note_error(f, &r, open_sync(o), o->file);
 	}
+	for (uint32_t i = 0; i < f->n && f->unsynced; i++)
+		if (f->flags[i] & FILE_UNSYNCED)
+			note_error(f, &r, open_sync_closed(f, i), i);
 	if (r == 0) {
 		r = sync_names(f);
 	} else {

@@ -4,6 +4,7 @@
  * was replaced is noticed: it is reported, never quietly made again. Start at
  * open_get(). */
 #include "disk/open.h"
+#include "bt.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -37,29 +38,69 @@ void files_cache_free(struct files_cache *c)
 /* After a failed fdatasync the kernel has dropped the pages or calls them clean;
  * asking again would only be told that all is well. So the error is told once,
  * and it is the caller who no longer believes in what was written. */
-int open_sync(struct open_file *o)
+static int sync_fd(int fd)
 {
 	int r;
 
-	if (!o->dirty)
-		return 0;
-	o->dirty = false;
-	o->lo = o->hi = 0;
 	do {
-		r = fdatasync(o->fd);
+		r = fdatasync(fd);
 	} while (r < 0 && errno == EINTR);
 	/* EINVAL: this file system has nothing to sync */
 	return r < 0 && errno != EINVAL ? -errno : 0;
 }
 
+int open_sync(struct open_file *o)
+{
+	if (!o->dirty)
+		return 0;
+	o->dirty = false;
+	o->lo = o->hi = 0;
+	return sync_fd(o->fd);
+}
+
+void open_start_writeout(struct open_file *o)
+{
+	/* Only a hint: what fails here fails again when it is synced. */
+	if (o->lo < o->hi)
+		(void)sync_file_range(o->fd, (off_t)o->lo, (off_t)(o->hi - o->lo), SYNC_FILE_RANGE_WRITE);
+	o->lo = o->hi = 0;
+}
+
+/* Since Linux 4.16 an error of write-out that nobody has seen is told to the next
+ * one who opens the file and syncs. */
+int open_sync_closed(struct files *f, uint32_t file)
+{
+	int r, fd;
+
+	f->flags[file] &= (uint8_t)~FILE_UNSYNCED;
+	f->unsynced--;
+	do {
+		fd = path_open(&f->dir, f->table[file].path, O_RDONLY | O_NONBLOCK);
+	} while ((fd == -EMFILE || fd == -ENFILE) && open_evict(f->cache));
+	if (fd < 0)
+		return fd;
+	r = sync_fd(fd);
+	close(fd);
+	return r;
+}
+
+/* A torrent of many small files closes a file per piece: waiting for the disk each
+ * time took 2 of 4 s for 2,600 files, so the waiting is left to files_sync, which
+ * has one call for all of them. It only knows its own volume. */
 void open_close(struct open_file *o)
 {
 	struct files *f = o->owner;
-	int r = open_sync(o);
 
-	if (r < 0 && f->lost == 0) {
-		f->lost = r;
-		f->lost_file = o->file;
+	if (o->dirty && o->dev == f->dev) {
+		open_start_writeout(o);
+		f->unsynced += !(f->flags[o->file] & FILE_UNSYNCED);
+		f->flags[o->file] |= FILE_UNSYNCED;
+	} else {
+		int r = open_sync(o);
+		if (r < 0 && f->lost == 0) {
+			f->lost = r;
+			f->lost_file = o->file;
+		}
 	}
 	close(o->fd);
 	o->owner = NULL;
@@ -136,10 +177,21 @@ static int create(struct files *f, uint32_t file)
 	return fd;
 }
 
+/* What is only read (bt seed, bt verify) is the user's own tree and may hold links
+ * to files elsewhere, as bt create follows them; what is given away is checked
+ * against the torrent's hashes, so a link leaks nothing. */
+static bool may_follow(const struct files *f, uint32_t file)
+{
+	return f->read_only && !(f->table[file].attr & BT_FILE_SYMLINK);
+}
+
 /* O_NONBLOCK: a FIFO that lies there must not hang us. */
 static int open_fd(struct files *f, uint32_t file, bool write)
 {
 	int fd = path_open(&f->dir, f->table[file].path, (write ? O_RDWR : O_RDONLY) | O_NONBLOCK);
+
+	if (fd == -ELOOP && may_follow(f, file))
+		fd = path_open_linked(&f->dir, f->table[file].path, O_RDONLY | O_NONBLOCK);
 
 	/* What was there once isn't made again: what it held is gone. */
 	if (fd == -ENOENT && write && !(f->flags[file] & FILE_SEEN)) {
@@ -258,7 +310,8 @@ int open_stat(struct files *f, uint32_t file, struct stat *st)
 	int fd, r = 0;
 
 	do {
-		fd = path_open(&f->dir, f->table[file].path, O_PATH);
+		fd = may_follow(f, file) ? path_open_linked(&f->dir, f->table[file].path, O_PATH)
+					 : path_open(&f->dir, f->table[file].path, O_PATH);
 	} while ((fd == -EMFILE || fd == -ENFILE) && open_evict(f->cache));
 	if (fd < 0)
 		return fd;

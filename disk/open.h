@@ -33,6 +33,7 @@ enum {
 	FILE_PLACED = 2, /* laid out for writing, so as long as it will ever be */
 	FILE_LINKED = 4, /* its name is new, the directory is not synced yet */
 	FILE_PARENTS = 8, /* and so are directories on the way to it */
+	FILE_UNSYNCED = 16, /* closed while it was dirty: files_sync has it to do */
 };
 
 #define NO_FILE UINT32_MAX
@@ -50,7 +51,8 @@ struct files {
 	enum disk_alloc alloc;
 	uint32_t culprit;
 	uint64_t dirty;  /* bytes since files_sync */
-	int lost;        /* first error of syncing a file that had to be closed */
+	uint32_t unsynced; /* files with FILE_UNSYNCED */
+	int lost;        /* first error of syncing a file of another volume that had to be closed */
 	uint32_t lost_file;
 	uint32_t linked_lo, linked_hi; /* FILE_LINKED is set at most in [lo, hi) */
 };
@@ -60,7 +62,9 @@ struct files {
 int open_get(struct files *, uint32_t file, bool write, struct open_file **) BT_MUST_USE;
 struct open_file *open_find(struct files *, uint32_t file); /* NULL when it isn't open */
 int open_sync(struct open_file *) BT_MUST_USE; /* clean afterwards in any case */
-void open_close(struct open_file *); /* syncs when dirty; an error is kept in owner->lost */
+void open_start_writeout(struct open_file *);
+int open_sync_closed(struct files *, uint32_t file) BT_MUST_USE; /* one with FILE_UNSYNCED, cleared in any case */
+void open_close(struct open_file *); /* dirty: write-out begins, FILE_UNSYNCED is set */
 bool open_evict(struct files_cache *); /* closes the least recently used; false = none open */
 /* path_parent for a file that is to be made; a made directory counts in *made. */
 int open_parent(struct files *, uint32_t file, const char **last, unsigned *made) BT_MUST_USE;

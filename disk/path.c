@@ -222,6 +222,13 @@ int path_open(struct beneath *b, const char *path, int flags)
 	return open_by_walk(b, path, flags);
 }
 
+int path_open_linked(struct beneath *b, const char *path, int flags)
+{
+	int r = check_path(path);
+
+	return r < 0 ? r : open_at(b->dirfd, path, flags, 0);
+}
+
 int path_sync_dir(struct beneath *b, const char *path, size_t len)
 {
 	int fd = open_at(b->dirfd, ".", O_RDONLY | O_DIRECTORY, 0), r = 0;

@@ -20,6 +20,9 @@ int path_open_dir(const char *dir, bool create) BT_MUST_USE;
 /* An existing thing; flags as for open(2), without O_CREAT. With O_PATH a link
  * at the end is opened itself. */
 int path_open(struct beneath *, const char *path, int flags) BT_MUST_USE;
+/* As path_open, but through symbolic links wherever they lead: for reading what
+ * the user himself offers, and only there. */
+int path_open_linked(struct beneath *, const char *path, int flags) BT_MUST_USE;
 /* The directory that holds the path's last element, as O_PATH, and that element
  * in *last. With made != NULL missing directories are created and counted there. */
 int path_parent(struct beneath *, const char *path, const char **last, unsigned *made) BT_MUST_USE;
