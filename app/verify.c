@@ -60,7 +60,8 @@ static struct finding look_at(const struct item *item, uint32_t index, const cha
 		r.word = r.own > 0 ? "damaged" : "in doubt";
 	if (asprintf(&path, "%s/%s", dir, f->path) < 0)
 		return r;
-	if (lstat(path, &st) < 0)
+	/* bt seed reads through links of the user's own, so this does too */
+	if ((f->attr & BT_FILE_SYMLINK ? lstat(path, &st) : stat(path, &st)) < 0)
 		r.word = errno == ENOENT || errno == ENOTDIR ? "missing" : "unreadable";
 	else if ((f->attr & BT_FILE_SYMLINK) ? !S_ISLNK(st.st_mode) : !S_ISREG(st.st_mode))
 		r.word = f->attr & BT_FILE_SYMLINK ? "not a symbolic link" : "not a file";
