@@ -10,7 +10,8 @@
 #include <fcntl.h>
 #include <stdlib.h>
 
-#define LOAD_AHEAD (1u << 20) /* lanes read far apart: let a disk fetch this much per seek */
+
+#define AHEAD_FILES 8u           /* small files asked for at once */
 #define VIEW_STEP 65536u        /* hashed at once in place */
 #define IOV_RUN 256           /* frames per write: 4 MiB */
 
@@ -49,6 +50,7 @@ void lanes_add(struct lanes *l, struct hash_piece *hp)
 	sha1_init(&a->sha);
 	a->piece = hp;
 	a->len = flat_piece_len(hp->ks->flat.h, hp->index);
+	a->loaded = (uint32_t)min_size(hp->ahead, a->len);
 	hp->err = 0;
 }
 
@@ -66,15 +68,18 @@ static uint32_t file_run(const struct lane *a, uint32_t max)
 }
 
 /* Only advice: whatever is wrong, the reading itself will tell. */
-static void read_ahead(const struct kstore *ks, uint64_t off, uint32_t n)
+void read_ahead(const struct kstore *ks, uint64_t off, uint64_t n)
 {
-	uint32_t file = flat_at(&ks->flat, off);
-	const struct flat_file *f = &ks->flat.files[file];
-	int fd = files_fd(ks->files, file, false);
-
-	if (fd >= 0)
-		(void)posix_fadvise(fd, (off_t)(off - f->off), (off_t)min_u64(n, f->len - (off - f->off)),
-				    POSIX_FADV_WILLNEED);
+	for (unsigned files = 0; n && files < AHEAD_FILES; files++) {
+		uint32_t file = flat_at(&ks->flat, off);
+		const struct flat_file *f = &ks->flat.files[file];
+		uint64_t in = off - f->off, part = min_u64(n, f->len - in);
+		int fd = files_fd(ks->files, file, false);
+		if (fd >= 0)
+			(void)posix_fadvise(fd, (off_t)in, (off_t)part, POSIX_FADV_WILLNEED);
+		off += part;
+		n -= part;
+	}
 }
 
 static int lane_read(struct lanes *l, struct lane *a, uint64_t off)
@@ -120,10 +125,10 @@ static int lane_fill(struct lanes *l, struct lane *a, const struct keeper *k)
 		a->ready = min_size(BLOCK_LEN, a->len - a->done);
 		return 0;
 	}
-	if (a->done >= a->loaded) {
-		uint32_t ahead = (uint32_t)min_size(a->len - a->done, LOAD_AHEAD);
-		read_ahead(a->piece->ks, off, ahead);
-		a->loaded = a->done + ahead;
+	while (a->loaded < a->len && a->loaded <= a->done + LOAD_AHEAD / 2) {
+		uint32_t ahead = (uint32_t)min_size(a->len - a->loaded, LOAD_AHEAD);
+		read_ahead(a->piece->ks, off + (a->loaded - a->done), ahead);
+		a->loaded += ahead;
 	}
 	return lane_view(l, a, off) ? 0 : lane_read(l, a, off);
 }

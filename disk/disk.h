@@ -4,10 +4,11 @@
  * system. Blocks arrive in frames, 16 KiB each, of a pool both processes share,
  * or in place in a mapped window of the file; the caller need not care which.
  *
- *   disk.c    the loop's end: link to the keeper, pool of frames, back pressure
- *   store.c   one torrent's storage as the loop sees it
- *   keeper.c  the child: runs jobs, hashes in lanes, writes, syncs, journals
- *   proto.h   the messages between them
+ *   disk.c store.c run.c window.c          the loop's end (loop.h): pool of frames and back
+ *             pressure; one torrent's storage; reading for upload; mapped windows
+ *   keeper.c kstore.c check.c resume.c view.c   the child (keeper.h): its turn; opening,
+ *             syncing, closing; hashing and writing pieces; existing data
+ *   link.c flat.c   messages and a torrent's description between them (proto.h)
  *   files.c   the files of one torrent below one directory (synchronous)
  *   journal.c what is known to be on disk, kept through crashes
  *
@@ -94,14 +95,17 @@ struct store_spec {
 	bool check_only;  /* and write no journal either */
 
 	/* All required. `what` is one line that names the file and the reason. */
-	void (*on_open)(void *arg, int err, const char *what); /* 0: store_have is valid, transfers may start */
+	/* 0: store_have is valid, transfers may start; what is NULL or a warning then */
+	void (*on_open)(void *arg, int err, const char *what);
 	void (*on_checking)(void *arg, uint32_t index, bool ok); /* resume: one piece looked at */
 	/* sums: one 64-bit sum per block, always with STORE_BAD and, when asked for with store_check,
 	 * with STORE_OK too; else NULL. For finding who sent a wrong block. */
 	void (*on_check)(void *arg, uint32_t index, enum store_result, const uint64_t *sums, uint32_t nsums);
 	void (*on_written)(void *arg, uint32_t index, uint32_t first, uint32_t n, int err);
 	void (*on_loaded)(void *arg, uint32_t index); /* store_run is worth trying again */
-	void (*on_space)(void *arg, bool full, const char *what); /* paused / resumed by itself */
+	/* Paused, resumed by itself. A full store keeps complete pieces in at most a quarter of
+	 * the pool (or one piece) and tries again after 1 s, then every 5 s; more are STORE_LOST. */
+	void (*on_space)(void *arg, bool full, const char *what);
 	void (*on_fail)(void *arg, int err, const char *what); /* files gone, changed or unreadable; store is dead */
 	void (*on_synced)(void *arg, int err); /* answer to store_sync */
 	void (*on_closed)(void *arg);          /* answer to store_close; last call */

@@ -27,6 +27,7 @@ struct hash_piece {
 	struct kstore *ks;
 	uint32_t index;
 	const uint32_t *locs; /* one per block; NULL = all of it from the files */
+	uint32_t ahead;       /* bytes of it the kernel was asked for already */
 	int err;              /* out: reading failed */
 	uint8_t digest[SHA1_LEN]; /* out */
 };
@@ -49,7 +50,7 @@ struct lane {
 	size_t ready;
 	struct view *view;  /* p points into it */
 	bool no_view;       /* it had no page there */
-	uint32_t loaded;    /* the kernel was asked to read ahead up to here */
+	uint32_t loaded;    /* the kernel was asked for it up to here */
 };
 
 struct lanes {
@@ -70,6 +71,9 @@ void view_put(struct view *); /* NULL is fine */
 void views_release(struct lanes *);
 /* sha1_update_many over views; false = some page could not be had, nothing was hashed. */
 bool view_hash(struct sha1 *const s[], const uint8_t *const p[], size_t n, size_t len);
+
+#define LOAD_AHEAD (1u << 20) /* lanes read far apart: let a disk fetch this much per seek */
+void read_ahead(const struct kstore *, uint64_t off, uint64_t n);
 
 struct keeper;
 void lanes_init(struct lanes *, const struct keeper *);

@@ -15,6 +15,7 @@
 
 #define SLICE_US 10000        /* other torrents' blocks wait no longer than this */
 #define NEWS_MAX 1024u        /* pieces per MSG_CHECKING */
+#define AHEAD_BYTES (4u << 20) /* read ahead of the lanes */
 #define ZEROS 65536u
 
 struct resume {
@@ -22,6 +23,7 @@ struct resume {
 	struct file_stamp *stamps; /* as the files are now */
 	bool all;      /* look at everything */
 	uint32_t next; /* pieces before it are decided or in the lanes */
+	uint32_t asked; /* pieces before it were read ahead, so that disk and lanes work at once */
 	struct lanes lanes;
 	struct hash_piece slots[SHA1_MAX_LANES];
 	bool busy[SHA1_MAX_LANES];
@@ -282,6 +284,26 @@ static struct hash_piece *free_slot(struct resume *r)
 	return &r->slots[i];
 }
 
+/* The pieces the lanes will be given next, asked for in runs as long as a disk
+ * likes them. Long pieces see to themselves, but for their beginning. */
+static void ask_ahead(struct kstore *ks)
+{
+	const struct flat *h = ks->flat.h;
+	struct resume *r = ks->resume;
+	uint64_t run = h->piece_len > LOAD_AHEAD ? 1 : AHEAD_BYTES / h->piece_len;
+
+	if (r->asked < r->next)
+		r->asked = r->next;
+	while (r->asked < h->pieces && r->asked - r->next < run) {
+		uint64_t first = r->asked, off = first * h->piece_len;
+		while (r->asked < h->pieces && r->asked - first < run && !bit_get(ks->have, r->asked))
+			r->asked++;
+		read_ahead(ks, off, run == 1 ? min_u64(LOAD_AHEAD, h->size - off)
+					     : min_u64(r->asked * h->piece_len, h->size) - off);
+		r->asked += r->asked == first; /* one we have */
+	}
+}
+
 bool resume_slice(struct kstore *ks)
 {
 	struct resume *r = ks->resume;
@@ -293,8 +315,9 @@ bool resume_slice(struct kstore *ks)
 			if (!worth_hashing(ks, index))
 				continue;
 			struct hash_piece *hp = free_slot(r);
-			*hp = (struct hash_piece){ .ks = ks, .index = index };
+			*hp = (struct hash_piece){ .ks = ks, .index = index, .ahead = index < r->asked ? LOAD_AHEAD : 0 };
 			lanes_add(&r->lanes, hp);
+			ask_ahead(ks);
 		}
 		if (r->lanes.n)
 			lanes_step(&r->lanes, ks->k, looked_at);
