@@ -1,4 +1,3 @@
-#!/usr/bin/python3
 # SPDX-License-Identifier: MIT
 """libtorrent_peer.py DIR IP:PORT [--peer=HOST:PORT]... TORRENT... - libtorrent as a plain
 peer: downloads what is missing, seeds what is there, until killed."""
