@@ -345,7 +345,7 @@ static void check_end(struct keeper *k, struct hash_piece *hp)
 		return;
 	}
 	if (ks->mapped && any_in_file(c))
-		kstore_raw(ks, hp->index);
+		kstore_mapped(ks, hp->index);
 	kstore_done(ks, hp->index);
 	kstore_written(ks);
 	answer(k, c, STORE_OK, 0, NULL);

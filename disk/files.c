@@ -37,7 +37,8 @@ int files_new(struct files **out, struct files_cache *c, const struct files_opts
 	f->culprit = NO_FILE;
 	f->flags = alloc_array(o->nfiles, sizeof(*f->flags));
 	f->id = alloc_array(o->nfiles, sizeof(*f->id));
-	if (!f->flags || !f->id)
+	f->stamp = alloc_array(o->nfiles, sizeof(*f->stamp));
+	if (!f->flags || !f->id || !f->stamp)
 		goto fail;
 	do {
 		r = path_open_dir(o->dir, !o->read_only);
@@ -70,6 +71,7 @@ void files_free(struct files *f)
 		close(f->dir.dirfd);
 	free(f->flags);
 	free(f->id);
+	free(f->stamp);
 	free(f);
 }
 
@@ -185,6 +187,18 @@ static void note_written(struct open_file *o, uint64_t off, uint64_t n)
 		o->size = off + n;
 	o->dirty = true;
 	o->owner->dirty += n;
+	o->owner->flags[o->file] |= FILE_WRITTEN;
+}
+
+/* A file that was cut would be made long again by the write, with zeros where
+ * good pieces were, and nobody could tell. */
+static int still_whole(const struct open_file *o)
+{
+	struct stat st;
+
+	if (fstat(o->fd, &st) < 0)
+		return -errno;
+	return st.st_nlink == 0 || (uint64_t)st.st_size < o->size ? -ESTALE : 0;
 }
 
 static int write_span(struct files *f, const struct span *s, struct parts *p)
@@ -193,6 +207,8 @@ static int write_span(struct files *f, const struct span *s, struct parts *p)
 	uint64_t done = 0;
 	int r = open_get(f, s->file, true, &o);
 
+	if (r == 0)
+		r = still_whole(o);
 	while (r == 0 && done < s->n) {
 		struct iovec iov[IOV_BATCH];
 		ssize_t w = pwritev(o->fd, iov, parts_take(p, s->n - done, iov), (off_t)(s->off + done));
@@ -514,6 +530,17 @@ static int sync_volume(struct files *f)
 	return 0;
 }
 
+/* What was ours to change has changed; from here on it is somebody else. */
+static void stamp_written(struct files *f)
+{
+	for (uint32_t i = 0; i < f->n; i++) {
+		if (!(f->flags[i] & FILE_WRITTEN))
+			continue;
+		f->flags[i] &= (uint8_t)~FILE_WRITTEN;
+		(void)files_know(f, i);
+	}
+}
+
 int files_sync(struct files *f)
 {
 	int r = f->lost, whole;
@@ -540,6 +567,8 @@ int files_sync(struct files *f)
 		(void)!sync_names(f);
 		f->culprit = culprit;
 	}
+	if (r == 0)
+		stamp_written(f);
 	f->dirty = 0;
 	return r;
 }
@@ -574,6 +603,19 @@ int files_verify_open(struct files *f)
 	return 0;
 }
 
+static int64_t mtime_ns(const struct stat *st)
+{
+	return (int64_t)st->st_mtim.tv_sec * 1000000000 + st->st_mtim.tv_nsec;
+}
+
+static uint32_t fold_stamp(const struct file_stamp *s)
+{
+	uint64_t v = (s->len * 0x9e3779b97f4a7c15u) ^ (uint64_t)s->mtime_ns;
+	uint32_t fold = (uint32_t)(v ^ v >> 32);
+
+	return fold ? fold : 1;
+}
+
 struct file_stamp files_stamp(struct files *f, uint32_t file)
 {
 	struct file_stamp stamp = { 0 };
@@ -585,9 +627,54 @@ struct file_stamp files_stamp(struct files *f, uint32_t file)
 	o = open_find(f, file);
 	if ((o ? fstat(o->fd, &st) : open_stat(f, file, &st)) == 0 && S_ISREG(st.st_mode)) {
 		stamp.len = (uint64_t)st.st_size;
-		stamp.mtime_ns = (int64_t)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec;
+		stamp.mtime_ns = mtime_ns(&st);
 	}
 	return stamp;
+}
+
+struct file_stamp files_know(struct files *f, uint32_t file)
+{
+	struct file_stamp stamp = { 0 };
+	struct stat st;
+
+	if (file >= f->n || !has_bytes(&f->table[file]))
+		return stamp;
+	if (open_stat(f, file, &st) == 0 && S_ISREG(st.st_mode)) {
+		open_note_seen(f, file, &st);
+		stamp = (struct file_stamp){ (uint64_t)st.st_size, mtime_ns(&st) };
+	}
+	f->stamp[file] = fold_stamp(&stamp);
+	return stamp;
+}
+
+bool files_touched(struct files *f, uint32_t file)
+{
+	struct file_stamp stamp;
+	struct stat st;
+	int r;
+
+	if (file >= f->n || !has_bytes(&f->table[file]) || f->table[file].len == 0)
+		return false;
+	r = open_stat(f, file, &st);
+	if (r < 0 || !S_ISREG(st.st_mode))
+		return r != -EMFILE && r != -ENFILE && f->flags[file] & FILE_SEEN;
+	if (open_replaced(f, file, &st) || (f->flags[file] & FILE_PLACED && (uint64_t)st.st_size < f->table[file].len))
+		return true;
+	stamp = (struct file_stamp){ (uint64_t)st.st_size, mtime_ns(&st) };
+	return f->stamp[file] && !(f->flags[file] & FILE_WRITTEN) && f->stamp[file] != fold_stamp(&stamp);
+}
+
+bool files_times_tell(const struct files *f)
+{
+	return f->fs.stable_ids;
+}
+
+void files_wrote(struct files *f, uint64_t off, uint64_t n)
+{
+	struct span s;
+
+	for (; n > 0 && next_span(f, off, n, &s); off += s.n, n -= s.n)
+		f->flags[s.file] |= FILE_WRITTEN;
 }
 
 /* ---- at completion ---- */

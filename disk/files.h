@@ -81,5 +81,16 @@ struct file_stamp {
 	int64_t mtime_ns;
 };
 struct file_stamp files_stamp(struct files *, uint32_t file);
+/* The same by name, and remembered: what is there now is what we know. files_sync
+ * does this for files that were written by us since. */
+struct file_stamp files_know(struct files *, uint32_t file);
+/* Somebody else has deleted, replaced, cut or changed it since. While our own
+ * writes are not synced a mere change can't be told from them: then false. */
+bool files_touched(struct files *, uint32_t file);
+/* Here a file's time only moves when somebody writes: on local file systems. FAT
+ * and network ones round and correct it later. */
+bool files_times_tell(const struct files *);
+/* [off, off+n) of the torrent's range was written by us, though not by files_write. */
+void files_wrote(struct files *, uint64_t off, uint64_t n);
 
 #endif

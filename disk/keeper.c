@@ -122,6 +122,9 @@ static int load(struct kstore *ks, const struct msg *m, int *fd)
 	const struct flat_file *f = &ks->flat.files[m->index];
 	struct stat st;
 
+	/* What we only seed nobody may change. Pages that are in memory don't come here. */
+	if ((ks->flat.h->flags & FLAT_READ_ONLY) && files_times_tell(ks->files) && files_touched(ks->files, m->index))
+		return -ESTALE;
 	*fd = files_fd(ks->files, m->index, false);
 	if (*fd < 0)
 		return *fd;

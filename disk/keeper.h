@@ -162,6 +162,7 @@ struct kstore *kstore_get(struct keeper *, uint32_t id); /* NULL when unknown */
 void kstore_done(struct kstore *, uint32_t index);
 /* Files that hold the piece were written by other means than files_write. */
 void kstore_raw(struct kstore *, uint32_t index);
+void kstore_mapped(struct kstore *, uint32_t index); /* and it was us: the loop, through windows */
 void kstore_written(struct kstore *); /* after writes: start write-out in time */
 int kstore_sync(struct kstore *);     /* data, then journal; tells the loop about losses */
 void kstore_tick(struct kstore *);    /* sync when due */

@@ -32,10 +32,35 @@ char *kstore_what(char out[MSG_WHAT_MAX], const struct kstore *ks, const char *v
 {
 	const char *path = ks->blame ? ks->blame : ks->files ? files_culprit(ks->files) : "";
 	const char *why = err == -ENODATA ? "the file is too short" :
-			  err == -ESTALE ? "the file was deleted, replaced or cut while in use" : strerror(-err);
+			  err == -ESTALE ? "the file was deleted, replaced or changed while in use" : strerror(-err);
 
 	snprintf(out, MSG_WHAT_MAX, "cannot %s %s: %s", verb, *path ? path : ks->flat.text + ks->flat.h->dir, why);
 	return out;
+}
+
+/* What the journal says of files that somebody else has put a hand on is taken
+ * back. After a clean end the stamps tell; after another the next start trusts
+ * every file that is long enough. */
+static void distrust(struct kstore *ks)
+{
+	const struct flat *h = ks->flat.h;
+	uint32_t *lost = ks->journal ? alloc_array((size_t)h->pieces + 1, sizeof(*lost)) : NULL, n = 0;
+
+	for (uint32_t i = 0; lost && i < h->nfiles; i++) {
+		const struct store_file *f = &ks->table[i];
+		if (f->len == 0 || !files_touched(ks->files, i))
+			continue;
+		for (uint64_t p = f->off / h->piece_len; p * h->piece_len < f->off + f->len; p++) {
+			if (bit_get(ks->have, (uint32_t)p))
+				lost[n++] = (uint32_t)p;
+			bit_clear(ks->have, (uint32_t)p);
+		}
+	}
+	if (n && journal_lost(ks->journal, lost, n) < 0) {
+		journal_drop(ks->journal);
+		ks->journal = NULL;
+	}
+	free(lost);
 }
 
 void kstore_fail(struct kstore *ks, const char *verb, int err)
@@ -47,6 +72,7 @@ void kstore_fail(struct kstore *ks, const char *verb, int err)
 	ks->dead = true;
 	keeper_say(ks->k, MSG_FAILED, ks->id, 0, err, kstore_what(what, ks, verb, err));
 	ks->blame = NULL;
+	distrust(ks);
 }
 
 /* ---- open ---- */
@@ -237,6 +263,12 @@ void kstore_raw(struct kstore *ks, uint32_t index)
 	due(ks);
 }
 
+void kstore_mapped(struct kstore *ks, uint32_t index)
+{
+	files_wrote(ks->files, index * ks->flat.h->piece_len, flat_piece_len(ks->flat.h, index));
+	kstore_raw(ks, index);
+}
+
 void kstore_done(struct kstore *ks, uint32_t index)
 {
 	void *fresh = ks->fresh;
@@ -359,7 +391,7 @@ int kstore_stow(struct kstore *ks, const struct msg *m, const uint8_t *bits)
 	memcpy(copy, bits, m->n);
 	ks->stow[ks->nstow++] = (struct journal_partial){ .index = m->index, .nblocks = m->total, .bits = copy };
 	if (ks->mapped)
-		kstore_raw(ks, m->index);
+		kstore_mapped(ks, m->index);
 	due(ks);
 	return 0;
 }
@@ -394,12 +426,13 @@ void kstore_finish(struct kstore *ks)
 
 static void close_journal(struct kstore *ks)
 {
+	static const struct file_stamp never = { .len = UINT64_MAX }; /* no file is like this */
 	struct journal *j = ks->journal;
 	struct file_stamp *stamps = alloc_array(ks->flat.h->nfiles, sizeof(*stamps));
 
 	if (stamps) {
 		for (uint32_t i = 0; i < ks->flat.h->nfiles; i++)
-			stamps[i] = files_stamp(ks->files, i);
+			stamps[i] = files_touched(ks->files, i) ? never : files_stamp(ks->files, i);
 		ks->journal = NULL;
 		if (journal_close(j, stamps, ks->stow, ks->nstow) < 0) {
 			/* unclean then: the next start looks closer */
@@ -419,6 +452,8 @@ void kstore_close(struct kstore *ks, bool clean)
 			kstore_finish(ks);
 		if (kstore_sync(ks) == 0 && clean && !cut && ks->journal)
 			close_journal(ks);
+		else if (!ks->dead)
+			distrust(ks);
 	}
 	ks->k->stores[ks->id] = NULL;
 	free_parts(ks);

@@ -202,6 +202,20 @@ static int open_fd(struct files *f, uint32_t file, bool write)
 	return fd;
 }
 
+/* Numbers of another volume's files may mean nothing. */
+bool open_replaced(const struct files *f, uint32_t file, const struct stat *st)
+{
+	return f->flags[file] & FILE_SEEN && f->id[file] && st->st_dev == f->dev && f->id[file] != fold_id(st);
+}
+
+void open_note_seen(struct files *f, uint32_t file, const struct stat *st)
+{
+	if (f->flags[file] & FILE_SEEN || st->st_dev != f->dev)
+		return;
+	f->flags[file] |= FILE_SEEN;
+	f->id[file] = f->fs.stable_ids ? fold_id(st) : 0;
+}
+
 /* Is it a file, and the one we knew? */
 static int inspect(struct files *f, uint32_t file, int fd, struct stat *st, struct fs_traits *fs)
 {

@@ -113,9 +113,10 @@ int resume_start(struct kstore *ks, struct journal_state *js)
 		return -ENOMEM;
 	if (!r->js.found || r->all)
 		r->js.clean = false;
-	else
+	/* before anything is read: what changes while it is looked at has changed */
+	if (!(ks->flat.h->flags & FLAT_CHECK_ONLY))
 		for (uint32_t i = 0; i < ks->flat.h->nfiles; i++)
-			r->stamps[i] = files_stamp(ks->files, i);
+			r->stamps[i] = files_know(ks->files, i);
 	return r->js.found ? withdraw(ks) : 0;
 }
 

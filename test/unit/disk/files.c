@@ -423,6 +423,49 @@ static void test_changed(void)
 	files_cache_free(c);
 }
 
+/* Our own writes are told from others' by the stamp that files_sync takes. */
+static void test_touched(void)
+{
+	static const struct store_file t[] = {
+		{ .off = 0, .len = 100, .path = "a" },
+		{ .off = 100, .len = 100, .path = "b" },
+		{ .off = 200, .len = 100, .path = "c" },
+		{ .off = 300, .len = 0, .path = "none" },
+	};
+	static const struct timespec early[2] = { { .tv_sec = 1000000 }, { .tv_sec = 1000000 } };
+	struct files_cache *c = files_cache_new();
+	struct files *f = start(c, in("touched"), t, 4, DISK_ALLOC_AUTO);
+	uint8_t b[300] = { 1 };
+
+	for (uint32_t i = 0; i < 4; i++)
+		CHECK(files_know(f, i).len == 0 && !files_touched(f, i));
+	CHECK(write_bytes(f, 0, b, 300) == 0 && !files_touched(f, 0) && files_sync(f) == 0);
+	CHECK(!files_touched(f, 0) && !files_touched(f, 1) && !files_touched(f, 2) && !files_touched(f, 3));
+	/* times only */
+	CHECK(utimensat(AT_FDCWD, in("touched/a"), early, 0) == 0 && files_touched(f, 0));
+	CHECK(write_bytes(f, 0, b, 1) == 0 && !files_touched(f, 0) && files_sync(f) == 0 && !files_touched(f, 0));
+	/* through a mapping it is our own */
+	CHECK(utimensat(AT_FDCWD, in("touched/a"), early, 0) == 0 && files_touched(f, 0));
+	files_wrote(f, 99, 2);
+	CHECK(!files_touched(f, 0) && files_sync(f) == 0 && !files_touched(f, 0));
+	/* a write must not make good what was cut: the middle would be zeros */
+	CHECK(truncate(in("touched/b"), 50) == 0 && files_touched(f, 1));
+	CHECK(write_bytes(f, 190, b, 10) == -ESTALE && size_of(in("touched/b")) == 50);
+	CHECK(truncate(in("touched/b"), 100) == 0 && files_touched(f, 1));
+	/* replaced by a twin, known from its name alone, never opened by us */
+	files_free(f);
+	f = start(c, in("touched"), t, 4, DISK_ALLOC_AUTO);
+	CHECK(files_know(f, 2).len == 100 && !files_touched(f, 2));
+	put_file(in("touched/twin"), "twin");
+	CHECK(truncate(in("touched/twin"), 100) == 0 && rename(in("touched/twin"), in("touched/c")) == 0);
+	CHECK(files_touched(f, 2));
+	CHECK(!files_times_tell(f) || files_read(f, 200, b, 1) == -ESTALE);
+	CHECK(unlink(in("touched/c")) == 0 && files_touched(f, 2));
+	CHECK(write_bytes(f, 200, b, 1) == -ENOENT && access(in("touched/c"), F_OK) < 0);
+	files_free(f);
+	files_cache_free(c);
+}
+
 /* ---- space ---- */
 
 static void test_policies(void)
@@ -558,6 +601,7 @@ int main(void)
 	test_swap_race();
 	test_many();
 	test_changed();
+	test_touched();
 	test_policies();
 	test_full();
 	test_short_write();
