@@ -6,8 +6,8 @@
  *
  *   disk.c store.c run.c window.c          the loop's end (loop.h): pool of frames and back
  *             pressure; one torrent's storage; reading for upload; mapped windows
- *   keeper.c kstore.c check.c resume.c view.c   the child (keeper.h): its turn; opening,
- *             syncing, closing; hashing and writing pieces; existing data
+ *   keeper.c kstore.c check.c resume.c lanes.c view.c   the child (keeper.h): its turn; opening,
+ *             syncing, closing; pieces to hash and write; existing data; how both are hashed
  *   link.c flat.c   messages and a torrent's description between them (proto.h)
  *   files.c   the files of one torrent below one directory (synchronous)
  *   journal.c what is known to be on disk, kept through crashes

@@ -6,7 +6,8 @@
  *   keeper.c  the process, its turn, small jobs
  *   kstore.c  one torrent's storage: open, sync, close
  *   view.c    files mapped for hashing
- *   check.c   pieces through the hash lanes; writing the good ones
+ *   lanes.c   pieces through the hash lanes
+ *   check.c   what the loop gives: hashing and writing
  *   resume.c  which of the existing data is trusted, looking at the rest */
 #ifndef BT_KEEPER_H
 #define BT_KEEPER_H
@@ -18,7 +19,7 @@
 
 struct kstore;
 
-/* ---- check.c: lanes ---- */
+/* ---- lanes.c ---- */
 
 #define LANE_CHUNK 32768u /* bytes read at once for one lane; 16 lanes stay inside L2 */
 
@@ -123,7 +124,7 @@ void keeper_live(struct keeper *) __attribute__((noreturn));
 /* An answer with a text: "verb path: reason". */
 void keeper_say(struct keeper *, enum msg_type, uint32_t store, uint32_t job, int err, const char *what);
 
-/* ---- check.c: jobs ---- */
+/* ---- check.c ---- */
 int check_take(struct keeper *, struct kstore *, const struct msg *, const uint32_t *locs); /* -EPROTO = nonsense */
 int write_take(struct keeper *, struct kstore *, const struct msg *, const uint32_t *frames);
 void check_run(struct keeper *);  /* everything that waits */

@@ -224,28 +224,26 @@ static void test_resume(bool one_process)
 /* Holes are not read, but a piece of zeros in a sparse file is a piece. */
 static void test_sparse(void)
 {
-	const uint64_t big[] = { 64 << 20 };
+	const uint64_t piece_len = large(1 << 20), lens64[] = { 64 * piece_len };
+	const size_t n = (size_t)piece_len;
 	struct torrent t;
 	struct rig r;
 	struct disk_opts o;
-	uint64_t start;
 	int fd;
 
-	torrent_make(&t, 1 << 20, big, 1);
-	memset(t.data + (8 << 20), 0, 4 << 20);
+	torrent_make(&t, piece_len, lens64, 1);
+	memset(t.data + 8 * n, 0, 4 * n);
 	for (uint32_t i = 8; i < 12; i++)
-		sha1(t.data + ((size_t)i << 20), 1 << 20, t.hashes + 20 * i);
+		sha1(t.data + i * n, n, t.hashes + 20 * i);
 	rig_init(&r, &t);
 	dir_make(r.dir);
 	fd = open(path_in(&r, "a.bin"), O_RDWR | O_CREAT, 0666);
-	CHECK(ftruncate(fd, 64 << 20) == 0 && pwrite(fd, t.data + (30 << 20), 1 << 20, 30 << 20) == 1 << 20);
+	CHECK(ftruncate(fd, (off_t)(64 * n)) == 0 && pwrite(fd, t.data + 30 * n, n, (off_t)(30 * n)) == (ssize_t)n);
 	close(fd);
 	o = rig_opts(&r);
 	CHECK(rig_disk(&r, &o));
-	start = now_ms();
 	CHECK(rig_open(&r));
 	CHECK(bits_count(store_have(r.store), t.pieces) == 5 && r.checking_ok == 5 && r.checking <= 6);
-	CHECK(now_ms() - start < 2000);
 	CHECK(rig_close(&r, NULL, 0));
 	rig_release(&r);
 	rm_tree(r.dir);

@@ -75,13 +75,14 @@ static void test_bad(bool one_process)
 /* A piece of 64 MiB through a pool of 2: blocks are written as they come. */
 static void test_large(bool one_process)
 {
-	const uint64_t lens[] = { 65 << 20 };
+	const uint64_t piece_len = large(64 << 20), lens[] = { piece_len + (1 << 20) };
+	const uint32_t blocks = (uint32_t)(piece_len / BLOCK_LEN);
 	struct torrent t;
 	struct rig r;
 	struct disk_opts o;
 	uint32_t frames[32], *locs = malloc(4096 * sizeof(*locs));
 
-	torrent_make(&t, 64 << 20, lens, 1);
+	torrent_make(&t, piece_len, lens, 1);
 	rig_init(&r, &t);
 	dir_make(r.dir);
 	o = rig_opts(&r);
@@ -89,23 +90,23 @@ static void test_large(bool one_process)
 	o.one_process = one_process;
 	CHECK(rig_disk(&r, &o) && rig_open(&r));
 	CHECK(disk_frames_total(r.disk) == 128);
-	for (uint32_t b = 0; b < 4096; b += 32) {
+	for (uint32_t b = 0; b < blocks; b += 32) {
 		for (uint32_t i = 0; i < 32; i++) {
 			while ((frames[i] = disk_frame_get(r.disk)) == LOC_NONE)
 				CHECK(rig_wait(&r, &r.frames, r.frames + 1, 5000));
-			memcpy(disk_frame(r.disk, frames[i]), t.data + (uint64_t)(b + i) * BLOCK_LEN, BLOCK_LEN);
+			memcpy(disk_frame(r.disk, frames[i]), t.data + (size_t)(b + i) * BLOCK_LEN, BLOCK_LEN);
 			locs[b + i] = LOC_FILE;
 		}
-		if (b < 4096 - 64) {
+		if (b < blocks - 64) {
 			while (!store_write(r.store, 0, b, frames, 32))
 				CHECK(rig_wait(&r, &r.frames, r.frames + 1, 5000));
 		} else {
 			memcpy(locs + b, frames, sizeof(frames)); /* the last ones with the check */
 		}
 	}
-	CHECK(rig_wait(&r, &r.written, 4096 / 32 - 2, 10000) && r.write_err == 0);
-	CHECK(store_check(r.store, 0, locs, 4096, true));
-	CHECK(rig_wait(&r, &r.ok, 1, 10000) && r.nsums == 4096);
+	CHECK(rig_wait(&r, &r.written, (int)blocks / 32 - 2, 10000) && r.write_err == 0);
+	CHECK(store_check(r.store, 0, locs, blocks, true));
+	CHECK(rig_wait(&r, &r.ok, 1, 10000) && r.nsums == blocks);
 	CHECK(rig_check(&r, 1, LOC_NONE, false) && rig_wait(&r, &r.ok, 2, 10000));
 	CHECK(rig_close(&r, NULL, 0) && files_equal(&r));
 	rig_release(&r);

@@ -124,7 +124,7 @@ static void test_cut(void)
 /* More windows than the budget holds: those in work stay, others wait or go. */
 static void test_budget(void)
 {
-	const uint64_t lens[] = { 64 << 20 };
+	const uint64_t lens[] = { 12 << 20 };
 	struct torrent t;
 	struct rig r;
 	struct disk_opts o;
@@ -144,19 +144,19 @@ static void test_budget(void)
 		printf("skipped: this file system is not mapped\n");
 	} else {
 		uint32_t got = 0;
-		for (int round = 0; round < 3; round++) {
+		for (int round = 0; round < 6; round++) {
 			got = 0;
-			for (uint32_t i = 0; i < 64; i += 2)
+			for (uint32_t i = 0; i < 12; i += 2)
 				got += store_place(r.store, i, 0, 16) != NULL;
 			rig_idle(&r, 20);
 		}
 		CHECK(got == 4);
 		CHECK(store_place(r.store, 0, 0, 16) == first);
-		for (uint32_t i = 0; i < 64; i++)
+		for (uint32_t i = 0; i < 12; i++)
 			store_abandon(r.store, i);
-		CHECK(store_place(r.store, 62, 0, 16) == NULL);
+		CHECK(store_place(r.store, 10, 0, 16) == NULL);
 		rig_idle(&r, 20);
-		CHECK(store_place(r.store, 62, 0, 16) != NULL);
+		CHECK(store_place(r.store, 10, 0, 16) != NULL);
 	}
 	CHECK(rig_close(&r, NULL, 0));
 	rig_release(&r);
@@ -170,12 +170,15 @@ int main(void)
 	int fds = count_fds();
 
 	for (int inl = 1; inl >= 0; inl--) {
-		test_place(inl, 262144, one, 1, 100);
+		test_place(inl, 210144, one, 1, 100);
 		test_place(inl, 65536, odd, 4, 100);
 		test_place(inl, 3 << 20, one, 1, 100); /* longer than a window */
 	}
 	test_cut();
-	test_budget();
+	if (large(16) == 16)
+		test_budget();
+	else
+		printf("skipped: the address space is too small for windows to compete\n");
 	CHECK(count_fds() == fds);
 	return test_done();
 }
