@@ -118,7 +118,7 @@ static int make_dirs(const char *path)
 static int state_dir(const struct kstore *ks)
 {
 	const struct flat *h = ks->flat.h;
-	int fd;
+	int fd, made;
 
 	if (h->state_dir != FLAT_NO_TEXT) {
 		const char *dir = ks->flat.text + h->state_dir;
@@ -131,10 +131,13 @@ static int state_dir(const struct kstore *ks)
 		}
 		return fd < 0 ? -errno : fd;
 	}
-	if (mkdirat(files_dirfd(ks->files), ".bt", 0777) < 0 && errno != EEXIST && errno != EROFS)
-		return -errno;
+	made = mkdirat(files_dirfd(ks->files), ".bt", 0777) < 0 ? -errno : 0;
+	if (made && made != -EEXIST && made != -EROFS)
+		return made;
 	fd = openat(files_dirfd(ks->files), ".bt", O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
-	return fd < 0 ? -errno : fd;
+	if (fd < 0)
+		return made == -EROFS ? made : -errno; /* none there, and none can be made */
+	return fd;
 }
 
 static int open_journal(struct kstore *ks, struct journal_state *js)
