@@ -32,6 +32,8 @@ def alone(mounts=False):
     """Runs this program again with a network of its own and, if asked and root,
     mounts of its own. Returns whether it may mount."""
     if os.environ.get("BT_TEST_ALONE"):
+        for sig in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):  # to clean up then too
+            signal.signal(sig, lambda *_: sys.exit(1))
         return os.environ["BT_TEST_ALONE"] == "mounts"
     root = os.geteuid() == 0
     how = ["unshare", "-n" if root else "-rn"] + (["-m", "--propagation", "private"] if mounts and root else [])
@@ -66,8 +68,19 @@ def together(*scenes):
 def workdir():
     d = tempfile.mkdtemp(prefix="bt-fault-")
     os.chmod(d, 0o755)
-    atexit.register(shutil.rmtree, d, True)
+    atexit.register(clean_up, d)
     return d
+
+
+_mounts = []
+
+
+def clean_up(d):
+    for r in Run.all:
+        r.kill()
+    while _mounts:
+        subprocess.run(["umount", "-l", _mounts.pop()], capture_output=True)
+    shutil.rmtree(d, True)
 
 
 def seeded():
@@ -432,12 +445,6 @@ class Run:
         return f"exit status {self.p.poll()}\n{self.stdout()[-600:]}\n{self.stderr()[-600:]}"
 
 
-@atexit.register
-def _kill_all():
-    for r in Run.all:
-        r.kill()
-
-
 def alive(pid):
     """Is it there and not merely waiting to be reaped?"""
     try:
@@ -514,6 +521,7 @@ def journal_claims(into, torrent):
 
 def mount(*argv):
     subprocess.run(["mount", *argv], check=True, capture_output=True)
+    _mounts.append(argv[-1])
     return argv[-1]
 
 
@@ -537,7 +545,6 @@ def ext4(path, size, work, *options):
     subprocess.run(["mkfs.ext4", "-q", "-F", *options, image], check=True, capture_output=True)
     os.makedirs(path, exist_ok=True)
     mount("-o", "loop", image, path)
-    atexit.register(subprocess.run, ["umount", "-l", path], capture_output=True)
     os.chmod(path, 0o777)
     return path
 
