@@ -357,6 +357,8 @@ static void become_seed(struct bt_torrent *t)
 		peer_catch_up(p);
 		peer_update_interest(p);
 	}
+	if (!t->was_complete)
+		client_event(t->c, BT_EV_LOG, t, "every piece is verified and written; syncing");
 	store_sync(t->store);
 	choke_soon(t);
 }
