@@ -10,7 +10,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <sys/utsname.h>
 #include <unistd.h>
@@ -428,13 +427,16 @@ void files_start_writeout(struct files *f)
 	}
 }
 
-static bool kernel_at_least(unsigned major, unsigned minor)
+static bool kernel_at_least(unsigned long major, unsigned long minor)
 {
 	struct utsname u;
-	unsigned a = 0, b = 0;
+	char *end;
+	unsigned long a, b;
 
-	if (uname(&u) < 0 || sscanf(u.release, "%u.%u", &a, &b) != 2)
+	if (uname(&u) < 0)
 		return false;
+	a = strtoul(u.release, &end, 10);
+	b = *end == '.' ? strtoul(end + 1, NULL, 10) : 0;
 	return a > major || (a == major && b >= minor);
 }
 

@@ -152,7 +152,7 @@ static size_t run_wanted(const struct peer *p)
 
 static ssize_t send_zeros(struct peer *p, size_t n)
 {
-	static const uint8_t zeros[BLOCK_LEN];
+	static const uint8_t zeros[1024]; /* pad files are rare: not worth the room */
 	return send(p->fd, zeros, min_size(n, sizeof(zeros)), MSG_NOSIGNAL);
 }
 
