@@ -422,6 +422,24 @@ void bt_stats(const struct bt_torrent *ct, struct bt_stats *s)
 	s->eta = eta_of(s);
 }
 
+void bt_loop_stats(const struct bt *bt, struct bt_loop_stats *s)
+{
+	const struct net *n = &bt->c.net;
+	*s = (struct bt_loop_stats){
+		.turns = n->turns,
+		.events = n->events,
+		.p50_us = net_turn_us(n, 500),
+		.p99_us = net_turn_us(n, 990),
+		.p999_us = net_turn_us(n, 999),
+		.max_us = n->slowest_turn_us,
+	};
+	for (struct list *l = bt->c.torrents.next; l != &bt->c.torrents; l = l->next) {
+		const struct bt_torrent *t = container_of(l, struct bt_torrent, on_client);
+		s->down += t->down.total;
+		s->up += t->up.total;
+	}
+}
+
 bool bt_piece(const struct bt_torrent *t, uint32_t index)
 {
 	return index < t->limits.pieces && picker_has(t->picker, index);

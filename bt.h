@@ -172,6 +172,14 @@ struct bt_stats {
 	int64_t eta;                 /* seconds, -1 unknown */
 };
 
+/* How busy the loop of a client is: the time to deal with what one wait brought.
+ * Shares are of turns and up to a quarter too long; all since bt_new. */
+struct bt_loop_stats {
+	uint64_t turns, events;  /* events: sockets and others that were ready */
+	uint64_t p50_us, p99_us, p999_us, max_us; /* no more than 1/2, 1/100, 1/1000 of turns were longer; the longest */
+	uint64_t down, up;       /* payload bytes of all torrents */
+};
+
 /* Starts a client: forks the keeper, opens the listeners. 0 or -errno, with a
  * line in err. The caller drives it with bt_turn, or polls bt_fd itself. */
 int bt_new(struct bt **, const struct bt_opts *, char *err, size_t err_size) BT_MUST_USE;
@@ -182,6 +190,7 @@ uint16_t bt_port(const struct bt *);
 /* NULL with a line in err when the request itself is wrong. */
 struct bt_torrent *bt_add(struct bt *, const struct bt_add *, char *err, size_t err_size) BT_MUST_USE;
 void bt_stats(const struct bt_torrent *, struct bt_stats *);
+void bt_loop_stats(const struct bt *, struct bt_loop_stats *);
 bool bt_piece(const struct bt_torrent *, uint32_t index); /* verified? */
 /* Begins the clean stop of all torrents: journal, `stopped` to trackers, within
  * 3 s whatever they do. BT_EV_STOPPED (t NULL) says it is over. */

@@ -287,6 +287,32 @@ static void run_laters(struct net *n)
 	}
 }
 
+/* ---- how long turns are: four steps per doubling, so a count costs nothing ---- */
+
+static unsigned turn_level(uint64_t us)
+{
+	unsigned log;
+
+	if (us < 4)
+		return (unsigned)us;
+	log = 63u - (unsigned)__builtin_clzll(us);
+	log = (log - 1) * 4 + (unsigned)(us >> (log - 2) & 3);
+	return log < NET_TURN_LEVELS ? log : NET_TURN_LEVELS - 1;
+}
+
+uint64_t net_turn_us(const struct net *n, unsigned share)
+{
+	uint64_t want = (n->turns * share + 999) / 1000, sum = 0;
+	unsigned level = 0;
+
+	while (level < NET_TURN_LEVELS - 1 && sum + n->turn_us[level] < want)
+		sum += n->turn_us[level++];
+	if (level < 4)
+		return level;
+	/* the last length that turn_level puts here, but none was longer than the longest */
+	return min_u64((((uint64_t)(level & 3) + 5) << (level / 4 - 1)) - 1, n->slowest_turn_us);
+}
+
 int net_turn(struct net *n, int timeout_ms)
 {
 	int wait = net_timeout(n), got;
@@ -307,7 +333,9 @@ int net_turn(struct net *n, int timeout_ms)
 	spent = clock_us() - n->now_us;
 	if (spent > n->slowest_turn_us)
 		n->slowest_turn_us = spent;
+	n->turn_us[turn_level(spent)]++;
 	n->turns++;
+	n->events += (uint64_t)(got > 0 ? got : 0);
 	return 0;
 }
 

@@ -47,6 +47,8 @@ struct later {
 	struct list on_later;
 };
 
+#define NET_TURN_LEVELS 104u
+
 struct net {
 	int epfd;
 	bool in_turn;
@@ -55,7 +57,8 @@ struct net {
 	struct list laters;
 	struct epoll_event *batch; /* private: fetched events of this turn */
 	int nbatch;
-	uint64_t turns, slowest_turn_us; /* statistics; the wait is not counted */
+	uint64_t turns, events, slowest_turn_us; /* statistics; the wait is not counted */
+	uint64_t turn_us[NET_TURN_LEVELS]; /* private: turns by length, see net_turn_us */
 };
 
 /* Several struct net may live in one process. Not movable once initialised.
@@ -67,6 +70,9 @@ int net_timeout(const struct net *);          /* ms to the next timer, rounded u
 /* Waits until an event, a timer or timeout_ms (-1 = no limit), then runs all
  * that is due. 0 or -errno; EINTR is 0. */
 int net_turn(struct net *, int timeout_ms) BT_MUST_USE;
+/* The length that this share of all turns (in thousandths) did not exceed; up to
+ * a quarter too long, never too short. 0 before the first turn. */
+uint64_t net_turn_us(const struct net *, unsigned share);
 
 int ev_add(struct net *, struct ev *, int fd, uint32_t events, ev_fn *) BT_MUST_USE; /* 0 or -errno */
 void ev_mod(struct ev *, uint32_t events); /* no system call when nothing changes */

@@ -156,6 +156,7 @@ void view_event(struct view *, enum bt_event, const struct item *, const char *t
 /* Remarks of the session itself. */
 void view_listening(struct view *, uint16_t port);
 void view_stopping(struct view *);
+void view_loop(struct view *, const struct bt_loop_stats *); /* --stats: even quietly */
 /* Draws when it is time; `force` = at once. */
 void view_tick(struct view *, const struct item *, size_t n, uint64_t now_ms, bool force);
 void view_end(struct view *); /* leaves the terminal clean; everything written */
@@ -169,7 +170,7 @@ struct run_args {
 	uint32_t max_peers;
 	uint16_t port;
 	unsigned storage, alloc;
-	bool quiet, json, verbose, check, one_process;
+	bool quiet, json, verbose, check, one_process, stats;
 };
 
 enum run_mode { RUN_GET, RUN_SEED, RUN_VERIFY };

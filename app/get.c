@@ -22,6 +22,7 @@ static const struct opt opts[] = {
 	{ 0, "storage", "auto|map|pool", OPT_CHOICE, AT(storage), "receive into mapped parts of the files, or into buffers (auto: buffers)" },
 	{ 0, "window", "SIZE", OPT_SIZE, AT(window), "memory for pieces in work (default: from the machine's; at least 2M)" },
 	{ 0, "one-process", NULL, OPT_FLAG, AT(one_process), "do disk work in the network process: for debugging" },
+	{ 0, "stats", NULL, OPT_FLAG, AT(stats), "tell at the end how long the turns of the network loop were" },
 	{ 'v', "verbose", NULL, OPT_FLAG, AT(verbose), "tell what happens with peers and trackers" },
 	{ 'q', "quiet", NULL, OPT_FLAG, AT(quiet), "print errors only" },
 	{ 0, "json", NULL, OPT_FLAG, AT(json), "one JSON object per line: every event, and numbers each second" },

@@ -271,6 +271,12 @@ int session_run(struct session *s, enum run_mode mode, const struct run_args *ar
 		return EXIT_ERROR;
 	if (!s->fatal && args->json && !args->quiet)
 		view_tick(&s->view, s->items, s->n, now_ms(), true); /* the last numbers */
+	if (args->stats) {
+		struct bt_loop_stats loop;
+
+		bt_loop_stats(s->bt, &loop);
+		view_loop(&s->view, &loop);
+	}
 	return exit_status(s);
 }
 

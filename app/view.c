@@ -227,6 +227,26 @@ void view_stopping(struct view *v)
 		say(v, &v->out, "stopping; Ctrl-C again leaves at once");
 }
 
+void view_loop(struct view *v, const struct bt_loop_stats *s)
+{
+	char *text = NULL, turns[SIZE_TEXT], moved[SIZE_TEXT];
+	size_t len = 0;
+	FILE *f = v->json ? json_open(&text, &len, "loop", NULL) : NULL;
+
+	if (f != NULL) {
+		fprintf(f, ",\"turns\":%" PRIu64 ",\"events\":%" PRIu64 ",\"p50_us\":%" PRIu64 ",\"p99_us\":%" PRIu64,
+			s->turns, s->events, s->p50_us, s->p99_us);
+		fprintf(f, ",\"p999_us\":%" PRIu64 ",\"max_us\":%" PRIu64 ",\"down\":%" PRIu64 ",\"up\":%" PRIu64,
+			s->p999_us, s->max_us, s->down, s->up);
+		json_close(v, f, &text, &len);
+	} else if (!v->json) {
+		say(v, &v->out, "loop: %s turns, half of them within %.3f ms, 99%% within %.3f, 99.9%% within %.3f, "
+		    "the longest %.3f; %s a turn", count_text(turns, s->turns), (double)s->p50_us / 1000,
+		    (double)s->p99_us / 1000, (double)s->p999_us / 1000, (double)s->max_us / 1000,
+		    size_text(moved, s->turns ? (s->down + s->up) / s->turns : 0));
+	}
+}
+
 /* ---- progress ---- */
 
 static void add_up(struct bt_stats *sum, const struct bt_stats *s)
