@@ -139,6 +139,10 @@ class Torrent:
     def piece(self, i):
         return self.data[i * self.piece_len:(i + 1) * self.piece_len]
 
+    def block(self, i, off, n=BLOCK):
+        at = i * self.piece_len + off
+        return self.data[at:min(at + n, (i + 1) * self.piece_len)]
+
     def on_disk(self, into):
         """The torrent's bytes as they lie below `into`, zeros where files end early."""
         out = []
@@ -290,7 +294,7 @@ class Seeder:
                     sent += n
                     me.sent.append((i, off, n))
                     between = message(HAVE, struct.pack(">I", i)) if self.chatter and len(me.sent) % 3 == 0 else b""
-                    s.sendall(between + message(PIECE, m[:8] + t.piece(i)[off:off + n]))
+                    s.sendall(between + message(PIECE, m[:8] + t.block(i, off, n)))
         except (OSError, ConnectionError, struct.error):
             pass
         finally:
@@ -329,8 +333,7 @@ class Leecher:
         return self.have
 
     def block(self, i, off=0, n=None):
-        size = len(self.t.piece(i))
-        n = n or min(BLOCK, size - off)
+        n = n or len(self.t.block(i, off))
         while self.choked:
             self.step()
         self.s.sendall(message(REQUEST, struct.pack(">III", i, off, n)))

@@ -67,7 +67,7 @@ def seed(name, into, *more, user=()):
     right = l.claims() == set(range(t.pieces))
     for i in range(t.pieces):
         for off in range(0, len(t.piece(i)), BLOCK):
-            right = right and l.block(i, off) == t.piece(i)[off:off + BLOCK]
+            right = right and l.block(i, off) == t.block(i, off)
     l.close()
     check(f"{name}: gives all of it", right, r.why())
     warned = r.events("warning")

@@ -267,7 +267,7 @@ def fetch_all(port):
     ok = l.claims() == set(range(torrent.pieces))
     for i in range(torrent.pieces):
         for off in range(0, len(torrent.piece(i)), BLOCK):
-            ok = ok and l.block(i, off) == torrent.piece(i)[off:off + BLOCK]
+            ok = ok and l.block(i, off) == torrent.block(i, off)
     l.close()
     return ok
 
