@@ -123,8 +123,17 @@ static bool dial(struct bt_torrent *t, struct known *k)
 	struct client *c = t->c;
 	static const uint8_t any[16];
 	bool bound = c->bind.v6 || memcmp(c->bind.ip, any, sizeof(any));
+	if (known_ip_banned(t, &k->addr)) {
+		k->listens = false;
+		return true;
+	}
 	if (bound && c->bind.v6 != k->addr.v6) {
-		k->fails = 255; /* the other family: never */
+		char text[ADDR_TEXT];
+		k->listens = false; /* not for us */
+		if (k->wanted)
+			client_event(c, BT_EV_WARNING, t, "peer %s cannot be reached from an IPv%d address",
+				     addr_format(&k->addr, text), c->bind.v6 ? 6 : 4);
+		k->wanted = false; /* said once */
 		return true;
 	}
 	int fd = tcp_connect(&k->addr, bound ? &c->bind : NULL);
