@@ -381,6 +381,7 @@ void bt_free(struct bt *bt)
 		disk_free(c->disk);
 	net_release(&c->net);
 	free(c->scratch);
+	free(c->by_hash);
 	free(bt->resolv_conf);
 	free(bt->state_dir);
 	free(bt);

@@ -77,6 +77,8 @@ struct client {
 	struct list down_waiting, up_waiting; /* peers by on_down_waiting, on_up_waiting */
 	struct list frame_waiting;  /* peers that stopped reading: the pool is empty */
 	struct list torrents;
+	struct bt_torrent **by_hash; /* the same by info-hash, chained by hash_next; a power of two long */
+	uint32_t ntorrents, by_hash_len;
 	struct list pending;        /* incoming peers without torrent, by on_torrent */
 	uint32_t npending, npeers, nhalf_open, max_peers;
 	uint8_t peer_id[20];
@@ -140,6 +142,7 @@ struct suspect { /* one failed piece: what each block was, and from whom */
 struct bt_torrent {
 	struct client *c;
 	struct list on_client;
+	struct bt_torrent *hash_next;
 	uint8_t info_hash[20];
 	char *name; /* escaped */
 	struct wire_limits limits;

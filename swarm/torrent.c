@@ -42,14 +42,57 @@ void client_wake_frames(struct client *c)
 	}
 }
 
+/* ---- by info-hash: their bytes are random enough as they are ---- */
+
+static struct bt_torrent **chain_of(const struct client *c, const uint8_t info_hash[20])
+{
+	return &c->by_hash[get_u32(info_hash) & (c->by_hash_len - 1)];
+}
+
 struct bt_torrent *torrent_find(struct client *c, const uint8_t info_hash[20])
 {
-	for (struct list *l = c->torrents.next; l != &c->torrents; l = l->next) {
-		struct bt_torrent *t = container_of(l, struct bt_torrent, on_client);
-		if (memcmp(t->info_hash, info_hash, sizeof(t->info_hash)) == 0)
-			return t;
+	struct bt_torrent *t = c->by_hash_len ? *chain_of(c, info_hash) : NULL;
+	while (t && memcmp(t->info_hash, info_hash, sizeof(t->info_hash)) != 0)
+		t = t->hash_next;
+	return t;
+}
+
+/* Without memory for more the chains get longer; false: not even for the first. */
+static bool enlist(struct client *c, struct bt_torrent *t)
+{
+	if (c->ntorrents >= c->by_hash_len) {
+		uint32_t len = c->by_hash_len ? c->by_hash_len * 2 : 16;
+		struct bt_torrent **fresh = alloc_array(len, sizeof(struct bt_torrent *));
+		if (!fresh && !c->by_hash_len)
+			return false;
+		if (fresh) {
+			free(c->by_hash);
+			c->by_hash = fresh;
+			c->by_hash_len = len;
+			for (struct list *l = c->torrents.next; l != &c->torrents; l = l->next) {
+				struct bt_torrent *old = container_of(l, struct bt_torrent, on_client);
+				old->hash_next = *chain_of(c, old->info_hash);
+				*chain_of(c, old->info_hash) = old;
+			}
+		}
 	}
-	return NULL;
+	c->ntorrents++;
+	t->hash_next = *chain_of(c, t->info_hash);
+	*chain_of(c, t->info_hash) = t;
+	list_push_back(&c->torrents, &t->on_client);
+	return true;
+}
+
+static void delist(struct client *c, struct bt_torrent *t)
+{
+	if (!list_linked(&t->on_client))
+		return; /* it never got that far */
+	struct bt_torrent **at = chain_of(c, t->info_hash);
+	while (*at != t)
+		at = &(*at)->hash_next;
+	*at = t->hash_next;
+	c->ntorrents--;
+	list_remove(&t->on_client);
 }
 
 /* ---- peers from outside ---- */
@@ -548,11 +591,12 @@ struct bt_torrent *torrent_new(struct client *c, const struct bt_add *add, const
 	for (size_t i = 0; i < add->npeers; i++)
 		if (!take_peer(t, add->peers[i], err, err_size))
 			goto fail;
+	if (!enlist(c, t))
+		goto fail;
 	t->store = open_store(t, add, wanted, state_dir);
 	if (!t->store)
 		goto fail;
 	free(wanted);
-	list_push_back(&c->torrents, &t->on_client);
 	return t;
 fail:
 	free(wanted);
@@ -600,7 +644,7 @@ void torrent_free(struct bt_torrent *t)
 	timer_clear(&t->c->net, &t->choke_timer);
 	timer_clear(&t->c->net, &t->have_timer);
 	later_cancel(&t->housekeeping);
-	list_remove(&t->on_client);
+	delist(t->c, t);
 	for (size_t i = 0; i < t->npeer_names; i++) {
 		if (t->lookups[i])
 			dns_cancel(t->lookups[i]);
