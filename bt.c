@@ -234,6 +234,7 @@ static void init_client(struct client *c, const struct bt_opts *o)
 	list_init(&c->down_waiting);
 	list_init(&c->up_waiting);
 	list_init(&c->frame_waiting);
+	list_init(&c->hungry);
 	list_init(&c->torrents);
 	list_init(&c->pending);
 	timer_init(&c->budget_timer, on_budget);

@@ -1,16 +1,30 @@
 /* SPDX-License-Identifier: MIT */
 /* choke.c - the choker's rounds (BEP 3): every 10 s, and soon after somebody
- * becomes or stops being interested. Shows torrent/choker.c the peers and carries
- * out what it says. */
+ * becomes or stops being interested. Shows torrent/choker.c the peers it has
+ * something to decide about and carries out what it says. A crowd of them makes
+ * `soon` later, so that the cost per second stays where it is. */
 #include "swarm/swarm.h"
 #include <stdlib.h>
 
-enum { OPTIMISTIC_ROUNDS = 3, SOON_MS = 20, NEW_ROUND_MS = 5000 };
+enum { OPTIMISTIC_ROUNDS = 3, SOON_MS = 20, SOON_PEERS = 8 /* each so many add a ms */, NEW_ROUND_MS = 5000 };
 #define SEED_QUANTUM (20u << 20)
+
+void choke_consider(struct peer *p)
+{
+	bool due = p->peer_interested || !p->am_choking;
+	if (due == list_linked(&p->on_choking))
+		return;
+	if (due)
+		list_push_back(&p->t->choking, &p->on_choking);
+	else
+		list_remove(&p->on_choking);
+	p->t->nchoking += due ? 1u : -1u;
+}
 
 static void choke(struct peer *p)
 {
 	p->am_choking = true;
+	choke_consider(p);
 	wire_put_simple(&p->out, WIRE_CHOKE);
 	upload_drop_all(p, true);
 	peer_flush_later(p);
@@ -19,6 +33,7 @@ static void choke(struct peer *p)
 static void unchoke(struct peer *p)
 {
 	p->am_choking = false;
+	choke_consider(p);
 	p->sent_since_unchoke = 0;
 	wire_put_simple(&p->out, WIRE_UNCHOKE);
 	peer_flush_later(p);
@@ -33,15 +48,15 @@ void choke_run(struct bt_torrent *t)
 		t->choke_round++;
 		t->choke_round_ms = now;
 	}
-	if (t->npeers == 0)
+	if (t->nchoking == 0)
 		return;
-	struct choke_peer *v = alloc_array(t->npeers, sizeof(*v));
+	struct choke_peer *v = alloc_array(t->nchoking, sizeof(*v));
 	if (!v)
 		return; /* next round */
 	size_t n = 0;
-	for (struct list *l = t->peers.next; l != &t->peers && n < t->npeers; l = l->next) {
-		struct peer *p = container_of(l, struct peer, on_torrent);
-		if (p->state != PEER_READY || p->why)
+	for (struct list *l = t->choking.next; l != &t->choking; l = l->next) {
+		struct peer *p = container_of(l, struct peer, on_choking);
+		if (p->why)
 			continue;
 		v[n++] = (struct choke_peer){
 			.peer = p,
@@ -78,12 +93,13 @@ void choke_on_timer(struct timer *timer)
 	struct bt_torrent *t = container_of(timer, struct bt_torrent, choke_timer);
 	choke_run(t);
 	torrent_check_ratio(t);
-	if (t->npeers) /* nobody there: costs nothing until somebody comes */
+	if (t->nchoking) /* nobody there: costs nothing until somebody comes */
 		timer_set(&t->c->net, &t->choke_timer, CHOKE_ROUND_MS);
 }
 
 void choke_soon(struct bt_torrent *t)
 {
-	if (!t->closing && (!timer_armed(&t->choke_timer) || t->choke_timer.at_ms > t->c->net.now_ms + SOON_MS))
-		timer_set(&t->c->net, &t->choke_timer, SOON_MS);
+	uint64_t soon = SOON_MS + t->nchoking / SOON_PEERS;
+	if (!t->closing && (!timer_armed(&t->choke_timer) || t->choke_timer.at_ms > t->c->net.now_ms + soon))
+		timer_set(&t->c->net, &t->choke_timer, soon);
 }

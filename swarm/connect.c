@@ -28,6 +28,9 @@ static struct peer *peer_new(struct client *c, int fd, const struct addr *addr, 
 	p->state = outgoing ? PEER_CONNECTING : PEER_SHAKING;
 	p->rx.frame = LOC_NONE;
 	list_init(&p->on_torrent);
+	list_init(&p->on_asking);
+	list_init(&p->on_starved);
+	list_init(&p->on_choking);
 	list_init(&p->on_frame_waiting);
 	list_init(&p->on_down_waiting);
 	list_init(&p->on_up_waiting);
@@ -60,6 +63,9 @@ static void forget(struct peer *p)
 		t->npeers--;
 		if (!p->am_choking)
 			choke_soon(t);
+		p->am_choking = true;
+		p->peer_interested = false;
+		choke_consider(p);
 	} else if (p->outgoing) {
 		t->nhalf_open--;
 		p->c->nhalf_open--;
@@ -87,6 +93,8 @@ void peer_close_now(struct peer *p)
 		p->c->npending--;
 	p->c->npeers--;
 	list_remove(&p->on_torrent);
+	list_remove(&p->on_asking);
+	list_remove(&p->on_starved);
 	list_remove(&p->on_frame_waiting);
 	list_remove(&p->on_down_waiting);
 	list_remove(&p->on_up_waiting);

@@ -116,7 +116,7 @@ static void on_have(struct peer *p, uint32_t piece)
 	picker_peer_has(p->t->picker, piece);
 	if (picker_wants(p->t->picker, piece)) {
 		p->nwanted++;
-		if (p->starved)
+		if (list_linked(&p->on_starved))
 			peer_flush_later(p);
 	}
 	count_seed(p);
@@ -300,11 +300,13 @@ void peer_on_message(struct peer *p, const struct wire_msg *m)
 		return;
 	case WIRE_INTERESTED:
 		p->peer_interested = true;
+		choke_consider(p);
 		if (p->am_choking)
 			choke_soon(p->t);
 		return;
 	case WIRE_NOT_INTERESTED:
 		p->peer_interested = false;
+		choke_consider(p);
 		if (!p->am_choking)
 			choke_soon(p->t);
 		return;

@@ -33,6 +33,7 @@ static void check_later(struct bt_torrent *t, uint32_t piece)
 	}
 	t->checks_waiting = v;
 	t->checks_waiting[t->nchecks_waiting++] = piece;
+	client_hungry(t);
 }
 
 static bool submit_check(struct bt_torrent *t, struct open_piece *op)
@@ -77,6 +78,8 @@ void piece_retry_checks(struct bt_torrent *t)
 		}
 	}
 	t->nchecks_waiting = kept;
+	if (full)
+		client_hungry(t);
 }
 
 /* p->rx holds a whole block. was_requested: it was still on order at this peer. */

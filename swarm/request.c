@@ -31,7 +31,14 @@ void request_remove(struct peer *p, uint32_t pos)
 	for (; pos; pos--) /* nearly always 0: answers come in order */
 		*ring(p, pos) = *ring(p, pos - 1);
 	p->req_head = (p->req_head + 1) & (p->req_cap - 1);
-	p->req_n--;
+	if (--p->req_n == 0)
+		list_remove(&p->on_asking);
+}
+
+void requests_starve(struct peer *p)
+{
+	if (!list_linked(&p->on_starved))
+		list_push_back(&p->t->starved, &p->on_starved);
 }
 
 static bool ring_reserve(struct peer *p, uint32_t n)
@@ -89,6 +96,8 @@ void peer_refill(struct peer *p)
 		return;
 	if (disk_frames_free(t->c->disk) < disk_frames_total(t->c->disk) / 8) {
 		t->c->frames_short = true;
+		requests_starve(p);
+		client_hungry(t);
 		later_add(&t->c->net, &t->housekeeping);
 		return; /* the disk is behind: order nothing more until frames come back */
 	}
@@ -114,7 +123,7 @@ void peer_refill(struct peer *p)
 		return;
 	bool was_idle = p->req_n == 0;
 	struct block got[64];
-	p->starved = false;
+	list_remove(&p->on_starved);
 	while (n) {
 		size_t k = picker_pick(t->picker, &pick, got, min_size(n, ARRAY_LEN(got)), asked, p);
 		for (size_t i = 0; i < k; i++) {
@@ -124,11 +133,13 @@ void peer_refill(struct peer *p)
 		}
 		n -= (uint32_t)k;
 		if (k < ARRAY_LEN(got)) {
-			p->starved = n > 0;
+			if (n)
+				requests_starve(p);
 			break;
 		}
 	}
 	if (was_idle && p->req_n) {
+		list_push_back(&t->asking, &p->on_asking);
 		p->last_block_ms = t->c->net.now_ms;
 		peer_set_timer(p);
 	}
@@ -151,12 +162,13 @@ void requests_drop_all(struct peer *p, bool send_cancel)
 		requests_wake(p->t);
 }
 
-/* Endgame: somebody else brought the block. Rare, so a walk over the peers is fine. */
+/* Endgame: somebody else brought the block. */
 void requests_cancel_others(struct bt_torrent *t, const struct peer *except, uint32_t piece, uint32_t block)
 {
-	for (struct list *l = t->peers.next; l != &t->peers; l = l->next) {
-		struct peer *p = container_of(l, struct peer, on_torrent);
-		if (p == except || p->state != PEER_READY)
+	for (struct list *l = t->asking.next, *next; l != &t->asking; l = next) {
+		struct peer *p = container_of(l, struct peer, on_asking);
+		next = l->next; /* it may leave the list */
+		if (p == except)
 			continue;
 		if (p->rx.active && p->rx.piece == piece && p->rx.begin == block * BLOCK_LEN && !p->rx.discard)
 			rx_drop(p);
@@ -172,9 +184,9 @@ void requests_cancel_others(struct bt_torrent *t, const struct peer *except, uin
 /* Blocks became free: those who found nothing may ask again. */
 void requests_wake(struct bt_torrent *t)
 {
-	for (struct list *l = t->peers.next; l != &t->peers; l = l->next) {
-		struct peer *p = container_of(l, struct peer, on_torrent);
-		if (p->starved && p->state == PEER_READY)
-			peer_flush_later(p);
+	while (!list_empty(&t->starved)) {
+		struct peer *p = container_of(t->starved.next, struct peer, on_starved);
+		list_remove(&p->on_starved);
+		peer_flush_later(p);
 	}
 }

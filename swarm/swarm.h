@@ -76,6 +76,7 @@ struct client {
 	struct timer budget_timer;  /* wakes peers that wait for a budget */
 	struct list down_waiting, up_waiting; /* peers by on_down_waiting, on_up_waiting */
 	struct list frame_waiting;  /* peers that stopped reading: the pool is empty */
+	struct list hungry;         /* torrents that wait for the disk to have room, by on_hungry */
 	struct list torrents;
 	struct bt_torrent **by_hash; /* the same by info-hash, chained by hash_next; a power of two long */
 	uint32_t ntorrents, by_hash_len;
@@ -88,7 +89,7 @@ struct client {
 	struct addr external;       /* as trackers and peers tell; for BEP 40 */
 	uint8_t *scratch;           /* SCRATCH_LEN: one read that did not fall into place */
 	bool stopping, verbose, dead;
-	bool frames_short;          /* somebody waits for the pool */
+	bool frames_short;          /* hungry, or starved peers of one of them, wait for the pool */
 	bt_event_fn *on_event;
 	void *arg;
 };
@@ -164,6 +165,11 @@ struct bt_torrent {
 	bool is_private;
 
 	struct list peers;      /* by on_torrent */
+	struct list asking;     /* those we have orders at, by on_asking */
+	struct list starved;    /* those that got fewer blocks than they could bring, by on_starved */
+	struct list choking;    /* those that are interested or unchoked, by on_choking */
+	uint32_t nchoking;
+	struct list on_hungry;
 	uint32_t npeers, nhalf_open, nseeds;
 	struct known_set known;
 	struct timer connect_timer, choke_timer, have_timer;
@@ -220,6 +226,7 @@ struct peer {
 	struct client *c;
 	struct bt_torrent *t;     /* NULL until an incoming handshake names it */
 	struct list on_torrent;   /* t->peers, or c->pending */
+	struct list on_asking, on_starved, on_choking; /* those of its torrent */
 	struct ev ev;
 	int fd;
 	enum peer_state state;
@@ -257,7 +264,6 @@ struct peer {
 	struct request *reqs;
 	uint32_t req_head, req_n, req_cap;
 	uint32_t req_target;
-	bool starved;             /* the picker had nothing for it */
 	uint64_t last_block_ms, last_in_ms, last_out_ms, since_ms;
 
 	/* out */
@@ -306,6 +312,8 @@ void request_remove(struct peer *, uint32_t pos);
 void requests_drop_all(struct peer *, bool send_cancel);
 void requests_cancel_others(struct bt_torrent *, const struct peer *except, uint32_t piece, uint32_t block);
 void requests_wake(struct bt_torrent *);        /* blocks became free: starved peers may ask again */
+void requests_starve(struct peer *);            /* asks again when somebody calls requests_wake */
+void client_hungry(struct bt_torrent *);        /* housekeeping and requests_wake when the disk has room */
 
 /* piece.c */
 void piece_block_done(struct peer *, bool was_requested); /* p->rx is complete */
@@ -329,5 +337,6 @@ void upload_wake_disk(struct bt_torrent *);
 void choke_run(struct bt_torrent *);
 void choke_on_timer(struct timer *);
 void choke_soon(struct bt_torrent *);
+void choke_consider(struct peer *);             /* after a change of peer_interested or am_choking */
 
 #endif

@@ -32,14 +32,18 @@ void client_wake_frames(struct client *c)
 		list_remove(&p->on_frame_waiting);
 		peer_arm(p);
 	}
-	for (struct list *l = c->torrents.next; l != &c->torrents; l = l->next) {
-		struct bt_torrent *t = container_of(l, struct bt_torrent, on_client);
+	while (!list_empty(&c->hungry)) { /* what they do about it comes at the end of the turn */
+		struct bt_torrent *t = container_of(c->hungry.next, struct bt_torrent, on_hungry);
+		list_remove(&t->on_hungry);
 		later_add(&c->net, &t->housekeeping);
-		if (t->state != BT_DOWNLOADING || t->closing)
-			continue;
-		for (struct list *pl = t->peers.next; pl != &t->peers; pl = pl->next)
-			peer_flush_later(container_of(pl, struct peer, on_torrent));
+		requests_wake(t);
 	}
+}
+
+void client_hungry(struct bt_torrent *t)
+{
+	if (!list_linked(&t->on_hungry))
+		list_push_back(&t->c->hungry, &t->on_hungry);
 }
 
 /* ---- by info-hash: their bytes are random enough as they are ---- */
@@ -546,6 +550,10 @@ static void init_handles(struct bt_torrent *t, struct client *c)
 	t->c = c;
 	list_init(&t->on_client);
 	list_init(&t->peers);
+	list_init(&t->asking);
+	list_init(&t->starved);
+	list_init(&t->choking);
+	list_init(&t->on_hungry);
 	list_init(&t->disk_waiting);
 	timer_init(&t->connect_timer, connect_on_timer);
 	timer_init(&t->choke_timer, choke_on_timer);
@@ -644,6 +652,7 @@ void torrent_free(struct bt_torrent *t)
 	timer_clear(&t->c->net, &t->choke_timer);
 	timer_clear(&t->c->net, &t->have_timer);
 	later_cancel(&t->housekeeping);
+	list_remove(&t->on_hungry);
 	delist(t->c, t);
 	for (size_t i = 0; i < t->npeer_names; i++) {
 		if (t->lookups[i])
