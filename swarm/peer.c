@@ -7,7 +7,11 @@
 #include <errno.h>
 #include <stdlib.h>
 
-enum { REJECTS_MAX = 50 /* in a row, as libtorrent */, HELLOS_MAX = 16 };
+enum {
+	REJECTS_MAX = 50, /* in a row, as libtorrent */
+	HELLOS_MAX = 16,
+	ALLS_MAX = 4, /* "have all" and "have none" of one peer; BEP 6 wants one, at the start */
+};
 
 void peer_fail(struct peer *p, const char *why)
 {
@@ -156,11 +160,16 @@ static void on_bitfield(struct peer *p, struct slice bits)
 
 /* What the peer has, all at once. BEP 3 wants it first and once, but aria2 sends a
  * bitfield in place of many haves, again and again; as in libtorrent a later one
- * replaces what was told. Its cost is in proportion to its bytes. */
+ * replaces what was told. Its cost is in proportion to its bytes; that of the short
+ * forms is not: a "don't have" after them walks over all pieces. */
 static void on_news(struct peer *p, const struct wire_msg *m)
 {
 	if (m->type != WIRE_BITFIELD && !p->fast) {
 		peer_fail(p, "fast message without the extension");
+		return;
+	}
+	if (m->type != WIRE_BITFIELD && ++p->alls > ALLS_MAX) {
+		peer_fail(p, "has all or nothing again and again");
 		return;
 	}
 	peer_catch_up(p);

@@ -252,7 +252,7 @@ struct peer {
 	uint32_t suggested[FAST_IN_MAX], nsuggested;
 	uint32_t fast_out[FAST_SET], nfast_out, fast_served;
 	uint32_t rejects;         /* since it unchoked us */
-	uint32_t hellos;          /* extension handshakes so far */
+	uint32_t hellos, alls;    /* extension handshakes so far; "have all" and "have none" */
 
 	/* in */
 	struct buf in;            /* an incomplete message */
