@@ -241,7 +241,7 @@ bool store_check(struct store *s, uint32_t index, const uint32_t *locs, uint32_t
 	struct job *j;
 
 	assert(index < s->flat.h->pieces && nblocks == flat_blocks(s->flat.h, index));
-	j = disk_job(s->d, nblocks);
+	j = s->closing ? NULL : disk_job(s->d, nblocks); /* behind MSG_CLOSE the keeper knows no store */
 	if (!j)
 		return false;
 	j->s = s;
@@ -257,6 +257,8 @@ bool store_write(struct store *s, uint32_t index, uint32_t first, const uint32_t
 	uint32_t parts = (n + MSG_LOCS_MAX - 1) / MSG_LOCS_MAX;
 
 	assert(index < s->flat.h->pieces && first + n <= flat_blocks(s->flat.h, index));
+	if (s->closing)
+		return false;
 	if (!disk_jobs_room(s->d, parts)) {
 		s->d->starved = true;
 		return false;

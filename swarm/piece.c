@@ -66,6 +66,8 @@ void piece_retry_checks(struct bt_torrent *t)
 {
 	size_t kept = 0;
 	bool full = false;
+	if (t->state == BT_FAILED || t->store_closing)
+		t->nchecks_waiting = 0; /* their frames went, or are about to */
 	for (size_t i = 0; i < t->nchecks_waiting; i++) {
 		struct open_piece *op = picker_open(t->picker, t->checks_waiting[i]);
 		if (!op)

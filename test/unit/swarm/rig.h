@@ -83,10 +83,10 @@ static void rig_on_dead(void *arg, const char *why)
 	rig_on_event(r, BT_EV_FATAL, NULL, why);
 }
 
-static UNUSED void rig_init(struct rig *r, uint64_t window)
+static UNUSED void rig_init_with(struct rig *r, uint64_t window, bool one_process)
 {
 	const char *tmp = getenv("TMPDIR");
-	struct disk_opts d = { .pool_bytes = window, .one_process = true, .on_frames = rig_on_frames,
+	struct disk_opts d = { .pool_bytes = window, .one_process = one_process, .on_frames = rig_on_frames,
 			       .on_dead = rig_on_dead, .arg = r };
 	struct client *c = &r->c;
 
@@ -97,6 +97,7 @@ static UNUSED void rig_init(struct rig *r, uint64_t window)
 	list_init(&c->down_waiting);
 	list_init(&c->up_waiting);
 	list_init(&c->frame_waiting);
+	list_init(&c->hungry);
 	list_init(&c->torrents);
 	list_init(&c->pending);
 	timer_init(&c->budget_timer, NULL);
@@ -108,6 +109,11 @@ static UNUSED void rig_init(struct rig *r, uint64_t window)
 	c->dns = dns_new(&c->net);
 	if (!c->scratch || !c->dns)
 		abort();
+}
+
+static UNUSED void rig_init(struct rig *r, uint64_t window)
+{
+	rig_init_with(r, window, true);
 }
 
 static void flush(struct fake *f)
@@ -157,6 +163,7 @@ static UNUSED void rig_release(struct rig *r)
 	disk_free(c->disk);
 	net_release(&c->net);
 	free(c->scratch);
+	free(c->by_hash);
 	nftw(r->dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
 }
 
