@@ -56,7 +56,8 @@ for part in "$@"; do
 $musl
 $cross" ;;
 	real) more="$peers
-$tools" ;;
+$tools
+$cross" ;;
 	fault) more=$tools ;;
 	*) more= ;;
 	esac

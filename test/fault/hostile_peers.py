@@ -83,7 +83,7 @@ def closed(s, seconds):
 seed = Bt(work)
 seeder = seed.seed([torrent], original)
 check("bt seed listens", wait_until(lambda: port_open(seed.port, seed.ip), 10), seeder.tail())
-wait_until(lambda: b"all of it" in open(seeder.log, "rb").read(), 5)
+wait_until(lambda: b"sharing it" in open(seeder.log, "rb").read(), 5)
 
 BITS = b"\0" * 6
 quick = {

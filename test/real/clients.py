@@ -279,6 +279,7 @@ class Client:
 
 class Bt(Client):
     name = "bt"
+    program = [BT]
     options = []
     bound = True  # to its own address; else it listens on all and is reached at IP
 
@@ -286,7 +287,7 @@ class Bt(Client):
         return ["--bind", self.ip] if self.bound else []
 
     def seed(self, torrents, into, peer=None):
-        return Proc([BT, "seed", *torrents, "-d", into, "-p", str(self.port), *self.address(),
+        return Proc([*self.program, "seed", *torrents, "-d", into, "-p", str(self.port), *self.address(),
                      *self.options], self.home)
 
     def leech(self, torrents, into, peer=None):
@@ -295,7 +296,7 @@ class Bt(Client):
 
     def get(self, torrents, into, peer=None, *more):
         told = ["--peer", f"{peer[0]}:{peer[1]}"] if peer else []
-        return Proc([BT, "get", *torrents, "-d", into, "-p", str(self.port), *self.address(),
+        return Proc([*self.program, "get", *torrents, "-d", into, "-p", str(self.port), *self.address(),
                      *told, *self.options, *more], self.home)
 
 
