@@ -211,16 +211,16 @@ static uint32_t peers_allowed(uint32_t wanted)
 	if (getrlimit(RLIMIT_NOFILE, &r))
 		return wanted;
 	rlim_t need = (rlim_t)wanted + FD_RESERVE + 64 /* files being sent */;
-	if (r.rlim_cur != RLIM_INFINITY && r.rlim_cur < need) {
-		r.rlim_cur = r.rlim_max == RLIM_INFINITY || r.rlim_max > need ? need : r.rlim_max;
-		if (setrlimit(RLIMIT_NOFILE, &r) || r.rlim_cur < need) {
-			getrlimit(RLIMIT_NOFILE, &r);
-			rlim_t left = r.rlim_cur > FD_RESERVE + 64 ? r.rlim_cur - FD_RESERVE - 64 : 16;
-			if (left < wanted)
-				wanted = (uint32_t)left;
-		}
-	}
-	return wanted;
+	if (r.rlim_cur == RLIM_INFINITY || r.rlim_cur >= need)
+		return wanted;
+	struct rlimit more = { need, r.rlim_max > need ? r.rlim_max : need };
+	if (setrlimit(RLIMIT_NOFILE, &more) == 0) /* above the hard limit only for root */
+		return wanted;
+	r.rlim_cur = r.rlim_max;
+	if (setrlimit(RLIMIT_NOFILE, &r))
+		getrlimit(RLIMIT_NOFILE, &r);
+	rlim_t left = r.rlim_cur > FD_RESERVE + 64 ? r.rlim_cur - FD_RESERVE - 64 : 16;
+	return left < wanted ? (uint32_t)left : wanted;
 }
 
 static void make_identity(struct client *c)
@@ -235,12 +235,16 @@ static void init_client(struct client *c, const struct bt_opts *o)
 	list_init(&c->up_waiting);
 	list_init(&c->frame_waiting);
 	list_init(&c->hungry);
+	list_init(&c->connected);
+	list_init(&c->dial_waiting);
 	list_init(&c->torrents);
 	list_init(&c->pending);
 	timer_init(&c->budget_timer, on_budget);
 	budget_init(&c->down, o->down_rate, c->net.now_ms);
 	budget_init(&c->up, o->up_rate, c->net.now_ms);
 	c->max_peers = peers_allowed(o->max_peers);
+	for (c->by_id_len = 64; c->by_id_len < c->max_peers;)
+		c->by_id_len *= 2;
 	c->on_event = o->on_event;
 	c->arg = o->arg;
 	c->verbose = o->verbose;
@@ -283,7 +287,8 @@ int bt_new(struct bt **out, const struct bt_opts *o, char *err, size_t err_size)
 	bt->c.scratch = malloc(SCRATCH_LEN);
 	bt->state_dir = o->state_dir ? strdup(o->state_dir) : NULL;
 	bt->c.dns = dns_new(&bt->c.net);
-	if (!bt->c.scratch || !bt->c.dns || (o->state_dir && !bt->state_dir))
+	bt->c.by_id = alloc_array(bt->c.by_id_len, sizeof(struct peer *));
+	if (!bt->c.scratch || !bt->c.dns || !bt->c.by_id || (o->state_dir && !bt->state_dir))
 		goto fail;
 	if (o->offline) {
 		*out = bt;
@@ -383,6 +388,7 @@ void bt_free(struct bt *bt)
 	net_release(&c->net);
 	free(c->scratch);
 	free(c->by_hash);
+	free(c->by_id);
 	free(bt->resolv_conf);
 	free(bt->state_dir);
 	free(bt);

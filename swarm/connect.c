@@ -11,7 +11,13 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { DIAL_BURST = 8, DIAL_PAUSE_MS = 100, DIAL_IDLE_MS = 60000, CROSSING_MS = 5000 };
+enum {
+	DIAL_BURST = KNOWN_CHOOSE_MAX, DIAL_PAUSE_MS = 100, DIAL_RETRY_MS = 1000 /* out of descriptors */,
+	CROSSING_MS = 5000,
+	ROOM_LOOKS = 32,      /* peers looked at for one that may go: each newcomer costs no more */
+	ROOM_AGE_MS = 60000,  /* who came later may stay */
+	PENDING_AGE_MS = 1000, /* without a handshake; then it may have to go for another */
+};
 
 static void on_close(struct later *l);
 static void on_event(struct ev *ev, uint32_t events);
@@ -27,7 +33,9 @@ static struct peer *peer_new(struct client *c, int fd, const struct addr *addr, 
 	p->outgoing = outgoing;
 	p->state = outgoing ? PEER_CONNECTING : PEER_SHAKING;
 	p->rx.frame = LOC_NONE;
+	p->since_ms = c->net.now_ms;
 	list_init(&p->on_torrent);
+	list_init(&p->on_client);
 	list_init(&p->on_asking);
 	list_init(&p->on_starved);
 	list_init(&p->on_choking);
@@ -48,10 +56,44 @@ static struct peer *peer_new(struct client *c, int fd, const struct addr *addr, 
 	return p;
 }
 
+/* ---- those that are ready ---- */
+
+/* The random part of an id, mixed with the torrent: a client has one id in all of them. */
+static struct peer **chain_of(const struct client *c, const struct bt_torrent *t, const uint8_t id[20])
+{
+	return &c->by_id[(get_u32(id + 16) ^ get_u32(id + 12) ^ get_u32(t->info_hash)) & (c->by_id_len - 1)];
+}
+
+static void enlist(struct peer *p)
+{
+	struct peer **at = chain_of(p->c, p->t, p->id);
+	p->id_next = *at;
+	*at = p;
+	list_push_back(&p->c->connected, &p->on_client);
+}
+
+static void delist(struct peer *p)
+{
+	struct peer **at = chain_of(p->c, p->t, p->id);
+	while (*at != p)
+		at = &(*at)->id_next;
+	*at = p->id_next;
+	list_remove(&p->on_client);
+}
+
+static struct peer *find_by_id(struct bt_torrent *t, const uint8_t id[20])
+{
+	struct peer *p = *chain_of(t->c, t, id);
+	while (p && (p->t != t || p->why || memcmp(p->id, id, sizeof(p->id)) != 0))
+		p = p->id_next;
+	return p;
+}
+
 static void forget(struct peer *p)
 {
 	struct bt_torrent *t = p->t;
 	if (p->state == PEER_READY) {
+		delist(p);
 		rx_drop(p);
 		requests_drop_all(p, false);
 		if (p->has_all)
@@ -75,6 +117,7 @@ static void forget(struct peer *p)
 		k->peer = NULL;
 		if (p->state == PEER_READY && p->down.total + p->up.total > 0)
 			k->fails = 0;
+		k->gave |= p->down.total > 0;
 		known_failed(t, k);
 	}
 	k = known_by_number(t, p->listen_number);
@@ -86,6 +129,7 @@ static void forget(struct peer *p)
 
 void peer_close_now(struct peer *p)
 {
+	struct client *c = p->c;
 	struct bt_torrent *t = p->t;
 	if (t)
 		forget(p);
@@ -112,6 +156,7 @@ void peer_close_now(struct peer *p)
 	free(p);
 	if (t && !t->closing)
 		connect_schedule(t);
+	connect_room(c);
 }
 
 static void on_close(struct later *l)
@@ -165,34 +210,58 @@ static bool dial(struct bt_torrent *t, struct known *k)
 	return true;
 }
 
+static uint32_t dial_room(const struct client *c)
+{
+	uint32_t peers = c->npeers < c->max_peers ? c->max_peers - c->npeers : 0;
+	uint32_t half_open = c->nhalf_open < HALF_OPEN_MAX ? HALF_OPEN_MAX - c->nhalf_open : 0;
+	return peers < half_open ? peers : half_open;
+}
+
+void connect_room(struct client *c)
+{
+	if (list_empty(&c->dial_waiting) || !dial_room(c))
+		return;
+	struct bt_torrent *t = container_of(c->dial_waiting.next, struct bt_torrent, on_dial_waiting);
+	list_remove(&t->on_dial_waiting);
+	connect_schedule(t);
+}
+
 void connect_on_timer(struct timer *timer)
 {
 	struct bt_torrent *t = container_of(timer, struct bt_torrent, connect_timer);
 	struct client *c = t->c;
-	uint64_t wait = DIAL_IDLE_MS;
-	if (t->closing || !t->opened || t->state == BT_FAILED || t->state == BT_FINISHED)
-		return;
-	for (int i = 0; i < DIAL_BURST; i++) {
-		if (c->npeers >= c->max_peers || c->nhalf_open >= HALF_OPEN_MAX) {
-			wait = 1000;
-			break;
+	struct known *best[KNOWN_CHOOSE_MAX];
+	size_t room = dial_room(c), n = 0;
+	uint64_t wait = UINT64_MAX;
+	if (!t->closing && t->opened && t->state != BT_FAILED && t->state != BT_FINISHED) {
+		if (room == 0) { /* whoever closes a connection wakes us */
+			if (!list_linked(&t->on_dial_waiting))
+				list_push_back(&c->dial_waiting, &t->on_dial_waiting);
+			return;
 		}
-		struct known *k = known_next(t, &wait);
-		if (!k)
-			break;
+		t->dialled_ms = c->net.now_ms;
+		n = known_choose(t, best, min_size(room, DIAL_BURST), &wait);
+	}
+	for (size_t i = 0; i < n; i++) {
 		wait = DIAL_PAUSE_MS;
-		if (!dial(t, k)) {
-			wait = 1000;
+		if (!dial(t, best[i])) {
+			wait = DIAL_RETRY_MS;
 			break;
 		}
 	}
 	if (wait != UINT64_MAX)
-		timer_set(&c->net, &t->connect_timer, min_u64(wait, DIAL_IDLE_MS));
+		timer_set(&c->net, &t->connect_timer, wait);
+	if (n < room)
+		connect_room(c); /* to the next one, if any waits */
 }
 
+/* Not more often than DIAL_PAUSE_MS: each time looks at all addresses we know. */
 void connect_schedule(struct bt_torrent *t)
 {
-	timer_set(&t->c->net, &t->connect_timer, 1);
+	uint64_t now = t->c->net.now_ms, at = t->dialled_ms ? t->dialled_ms + DIAL_PAUSE_MS : 0;
+	uint64_t wait = at > now ? at - now : 1;
+	if (!timer_armed(&t->connect_timer) || t->connect_timer.at_ms > now + wait)
+		timer_set(&t->c->net, &t->connect_timer, wait);
 }
 
 /* ---- in ---- */
@@ -200,20 +269,18 @@ void connect_schedule(struct bt_torrent *t)
 /* Full: an idle peer of lower priority than the newcomer makes room (BEP 40). */
 static bool make_room(struct client *c, const struct addr *from)
 {
-	uint32_t newcomer = peer_priority(&c->external, from);
 	struct peer *worst = NULL;
-	uint32_t worst_priority = newcomer;
-	for (struct list *tl = c->torrents.next; tl != &c->torrents; tl = tl->next) {
-		struct bt_torrent *t = container_of(tl, struct bt_torrent, on_client);
-		for (struct list *l = t->peers.next; l != &t->peers; l = l->next) {
-			struct peer *p = container_of(l, struct peer, on_torrent);
-			uint32_t priority = peer_priority(&c->external, &p->addr);
-			if (p->why || p->req_n || p->up_n || c->net.now_ms - p->since_ms < 60000 ||
-			    priority >= worst_priority)
-				continue;
-			worst = p;
-			worst_priority = priority;
-		}
+	uint32_t worst_priority = peer_priority(&c->external, from);
+	for (int i = 0; i < ROOM_LOOKS && !list_empty(&c->connected); i++) {
+		struct peer *p = container_of(c->connected.next, struct peer, on_client);
+		uint32_t priority = peer_priority(&c->external, &p->addr);
+		list_remove(&p->on_client); /* others are looked at next time */
+		list_push_back(&c->connected, &p->on_client);
+		if (p->why || p->req_n || p->up_n || c->net.now_ms - p->since_ms < ROOM_AGE_MS ||
+		    priority >= worst_priority)
+			continue;
+		worst = p;
+		worst_priority = priority;
 	}
 	if (!worst)
 		return false;
@@ -221,10 +288,28 @@ static bool make_room(struct client *c, const struct addr *from)
 	return true;
 }
 
+/* Too many that have not said who they are: the oldest goes, so that a flood of
+ * silent connections does not keep others out for long. */
+static bool make_pending_room(struct client *c)
+{
+	struct list *l = c->pending.next;
+	if (c->npending < PENDING_MAX + c->max_peers / 16)
+		return true;
+	while (l != &c->pending && container_of(l, struct peer, on_torrent)->why)
+		l = l->next; /* ends with this turn anyway */
+	if (l == &c->pending)
+		return false;
+	struct peer *p = container_of(l, struct peer, on_torrent);
+	if (c->net.now_ms - p->since_ms < PENDING_AGE_MS)
+		return false;
+	peer_fail(p, "made room for another");
+	return true;
+}
+
 void connect_in(struct client *c, int fd, const struct addr *from)
 {
 	struct peer *p = NULL;
-	if (!c->stopping && c->npending < PENDING_MAX && (c->npeers < c->max_peers || make_room(c, from)))
+	if (!c->stopping && make_pending_room(c) && (c->npeers < c->max_peers || make_room(c, from)))
 		p = peer_new(c, fd, from, false);
 	if (!p) {
 		close(fd);
@@ -246,21 +331,11 @@ static void send_handshake(struct peer *p)
 		peer_fail(p, "connection lost");
 }
 
-static struct peer *find_by_id(struct bt_torrent *t, const uint8_t id[20], const struct peer *not_this)
-{
-	for (struct list *l = t->peers.next; l != &t->peers; l = l->next) {
-		struct peer *p = container_of(l, struct peer, on_torrent);
-		if (p != not_this && p->state == PEER_READY && !p->why && memcmp(p->id, id, sizeof(p->id)) == 0)
-			return p;
-	}
-	return NULL;
-}
-
 /* A second connection to the same client. Keep the older one, unless both ends
  * dialled at about the same time: then the one the higher peer id dialled. */
 static bool settle_duplicate(struct peer *p)
 {
-	struct peer *old = find_by_id(p->t, p->id, p);
+	struct peer *old = find_by_id(p->t, p->id);
 	if (!old)
 		return true;
 	bool crossing = old->outgoing != p->outgoing && p->c->net.now_ms - old->since_ms < CROSSING_MS;
@@ -280,15 +355,13 @@ static bool adopt(struct peer *p, struct bt_torrent *t)
 		return false;
 	}
 	struct known *k = known_add(t, &p->addr, false);
-	if (k && (k->banned || k->peer)) {
-		peer_fail(p, k->banned ? "banned" : "second connection");
+	if (!k || k->banned || k->peer) {
+		peer_fail(p, !k ? "no room" : k->banned ? "banned" : "second connection");
 		return false;
 	}
 	p->t = t;
-	if (k) {
-		k->peer = p;
-		p->number = known_number(t, k);
-	}
+	k->peer = p;
+	p->number = known_number(t, k);
 	list_remove(&p->on_torrent);
 	list_push_back(&t->peers, &p->on_torrent);
 	p->c->npending--;
@@ -326,8 +399,10 @@ static void on_handshake(struct peer *p, const struct handshake *h)
 	if (p->outgoing) {
 		p->c->nhalf_open--;
 		p->t->nhalf_open--;
+		connect_room(p->c);
 	}
 	p->t->npeers++;
+	enlist(p);
 	peer_start(p);
 }
 

@@ -135,6 +135,8 @@ static void suspect_drop(struct bt_torrent *t, uint32_t i)
 
 static void suspect_add(struct bt_torrent *t, const struct open_piece *op, const uint64_t *sums)
 {
+	if (!t->suspects && !(t->suspects = alloc_array(SUSPECTS_MAX, sizeof(*t->suspects))))
+		return;
 	if (t->nsuspects == SUSPECTS_MAX)
 		suspect_drop(t, 0);
 	struct suspect s = { .piece = op->index, .nblocks = op->nblocks };
@@ -237,8 +239,7 @@ void piece_on_check(struct bt_torrent *t, uint32_t piece, enum store_result resu
 			torrent_fail(t, "out of memory");
 			return;
 		}
-		if (!timer_armed(&t->have_timer))
-			timer_set(&t->c->net, &t->have_timer, HAVE_BATCH_MS);
+		torrent_tell_haves(t);
 		break;
 	case STORE_BAD:
 		piece_bad(t, piece, sums, n);

@@ -31,9 +31,9 @@
 /* Ceilings, each a sentence. */
 enum {
 	PEERS_DEFAULT = 200,       /* connections of a client when the user says nothing (as libtorrent) */
-	PENDING_MAX = 64,          /* incoming connections that have not shaken hands yet */
+	PENDING_MAX = 64,          /* incoming connections that have not shaken hands yet, and 1 in 16 of max_peers */
 	HALF_OPEN_MAX = 48,        /* outgoing ones in progress; routers' NAT tables are small */
-	KNOWN_MAX = 3000,          /* addresses remembered per torrent (as libtorrent's peer list) */
+	KNOWN_MAX = 3000,          /* addresses remembered per torrent beside connected ones (as libtorrent's peer list) */
 	REQUESTS_MAX = 2000,       /* blocks on order at one peer */
 	REQUESTS_MIN = 8,          /* enough to keep a DSL line busy while rates are unknown */
 	UPLOADS_MAX = 512,         /* requests we queue per peer; told in `reqq` */
@@ -50,7 +50,9 @@ enum {
 	KEEP_ALIVE_MS = 100000,
 	BLOCK_TIMEOUT_MS = 30000,  /* no block for this long while some are on order: snubbed */
 	CHOKE_ROUND_MS = 10000,
-	HAVE_BATCH_MS = 100,       /* haves wait this long for company */
+	HAVE_BATCH_MS = 100,       /* haves wait this long for company, */
+	HAVE_BATCH_PEERS = 256,    /* and as long again for each so many peers, */
+	HAVE_SLICE = 64,           /* of which so many are told in a turn */
 };
 
 /* A lazily kept mean of bytes per second: no tick visits it. */
@@ -80,7 +82,11 @@ struct client {
 	struct list torrents;
 	struct bt_torrent **by_hash; /* the same by info-hash, chained by hash_next; a power of two long */
 	uint32_t ntorrents, by_hash_len;
-	struct list pending;        /* incoming peers without torrent, by on_torrent */
+	struct list pending;        /* incoming peers without torrent, oldest first, by on_torrent */
+	struct list connected;      /* peers that are ready, by on_client */
+	struct peer **by_id;        /* the same by peer id, chained by id_next; a power of two long */
+	uint32_t by_id_len;
+	struct list dial_waiting;   /* torrents that found no room for a connection, by on_dial_waiting */
 	uint32_t npending, npeers, nhalf_open, max_peers;
 	uint8_t peer_id[20];
 	uint32_t tracker_key;
@@ -111,22 +117,29 @@ struct known {
 	uint8_t fails;
 	bool listens;          /* addr accepts connections as far as we know */
 	bool banned, seed, wanted /* --peer: tried for ever */;
+	bool gave;             /* data: unfinished pieces may name it, so others are reused first */
+};
+struct known_bad { /* IPs of guilty peers, newest overwrite oldest */
+	struct addr ip[64];
+	uint8_t count[64];
+	uint32_t n;
 };
 struct known_set {
 	struct known *v;       /* slot i is peer number i + 1 */
 	size_t n, cap;
+	size_t hand;           /* next slot to be considered for reuse */
 	uint32_t *hash;        /* slot + 1 by address, 0 = empty */
 	size_t hash_size;
-	struct addr bad_ips[64]; /* IPs of guilty peers, newest overwrite oldest */
-	uint8_t bad_count[64];
-	uint32_t nbad;
+	struct known_bad *bad; /* NULL until somebody is guilty */
 };
 /* Adds or finds; NULL when full or without memory. */
 struct known *known_add(struct bt_torrent *, const struct addr *, bool listens);
 uint32_t known_number(const struct bt_torrent *, const struct known *);
 struct known *known_by_number(struct bt_torrent *, uint32_t number);
-/* The best to try now, NULL when none; *wait_ms = until the next may be tried. */
-struct known *known_next(struct bt_torrent *, uint64_t *wait_ms);
+/* The best to try now, best first, up to max <= KNOWN_CHOOSE_MAX, in one walk; with
+ * none *wait_ms = until one may be tried. The pointers are good until known_add. */
+#define KNOWN_CHOOSE_MAX 8u
+size_t known_choose(struct bt_torrent *, struct known **out, size_t max, uint64_t *wait_ms);
 bool known_ip_banned(const struct bt_torrent *, const struct addr *);
 void known_failed(struct bt_torrent *, struct known *); /* sets the next try */
 void known_ban(struct bt_torrent *, struct known *, const char *why);
@@ -169,19 +182,22 @@ struct bt_torrent {
 	struct list starved;    /* those that got fewer blocks than they could bring, by on_starved */
 	struct list choking;    /* those that are interested or unchoked, by on_choking */
 	uint32_t nchoking;
-	struct list on_hungry;
+	struct list on_hungry, on_dial_waiting;
 	uint32_t npeers, nhalf_open, nseeds;
 	struct known_set known;
 	struct timer connect_timer, choke_timer, have_timer;
+	uint64_t dialled_ms;    /* when connections were last tried */
 	uint32_t choke_round;
 	uint64_t choke_round_ms; /* start of the last real round */
 	struct later housekeeping; /* end of turn: completion, interest, pressure */
 
 	uint32_t *have_log;     /* pieces in order of completion; peers keep a cursor */
 	size_t have_log_len, have_log_cap;
+	size_t have_telling;    /* length of it when the present round of telling began */
+	uint32_t have_left;     /* peers that are still to be told in it */
 	uint32_t *checks_waiting; /* complete pieces whose check found the disk's queue full */
 	size_t nchecks_waiting, checks_cap;
-	struct suspect suspects[SUSPECTS_MAX];
+	struct suspect *suspects; /* room for SUSPECTS_MAX, NULL until needed */
 	uint32_t nsuspects;
 	uint32_t writes;        /* store_write jobs under way */
 	struct list disk_waiting; /* peers whose upload waits for the disk, by on_disk_waiting */
@@ -203,6 +219,7 @@ void torrent_stop(struct bt_torrent *);
 bool torrent_stopped(const struct bt_torrent *);
 void torrent_fail(struct bt_torrent *, const char *what);
 void torrent_check_ratio(struct bt_torrent *); /* seeded enough? */
+void torrent_tell_haves(struct bt_torrent *);  /* something is new in the have log */
 
 /* ---- a peer ---- */
 
@@ -226,6 +243,8 @@ struct peer {
 	struct client *c;
 	struct bt_torrent *t;     /* NULL until an incoming handshake names it */
 	struct list on_torrent;   /* t->peers, or c->pending */
+	struct list on_client;    /* c->connected */
+	struct peer *id_next;
 	struct list on_asking, on_starved, on_choking; /* those of its torrent */
 	struct ev ev;
 	int fd;
@@ -297,6 +316,7 @@ struct known *peer_known(const struct peer *);
 /* connect.c */
 void connect_schedule(struct bt_torrent *);     /* try more peers soon */
 void connect_on_timer(struct timer *);
+void connect_room(struct client *);             /* a place became free: the next torrent may dial */
 void connect_in(struct client *, int fd, const struct addr *from);
 void peer_close_now(struct peer *);             /* frees; only at the end of a turn or at stop */
 

@@ -444,14 +444,36 @@ static void housekeeping(struct later *l)
 	piece_relieve_pool(t);
 }
 
+/* Haves in rounds: each tells every peer of what is new, a slice of them per turn;
+ * between rounds they wait for company, the longer the more peers there are, so
+ * that a crowd is told at a steady rate. */
 static void have_on_timer(struct timer *timer)
 {
 	struct bt_torrent *t = container_of(timer, struct bt_torrent, have_timer);
-	for (struct list *l = t->peers.next; l != &t->peers; l = l->next) {
-		struct peer *p = container_of(l, struct peer, on_torrent);
+	if (t->have_left == 0) {
+		t->have_telling = t->have_log_len;
+		t->have_left = t->npeers + t->nhalf_open;
+	}
+	for (int i = 0; i < HAVE_SLICE && t->have_left && !list_empty(&t->peers); i++) {
+		struct peer *p = container_of(t->peers.next, struct peer, on_torrent);
+		list_remove(&p->on_torrent); /* the order of peers means nothing else */
+		list_push_back(&t->peers, &p->on_torrent);
+		t->have_left--;
 		if (p->state == PEER_READY && !p->why)
 			peer_catch_up(p);
 	}
+	if (list_empty(&t->peers))
+		t->have_left = 0;
+	if (t->have_left)
+		timer_set(&t->c->net, &t->have_timer, 1);
+	else if (t->have_telling < t->have_log_len)
+		torrent_tell_haves(t);
+}
+
+void torrent_tell_haves(struct bt_torrent *t)
+{
+	if (!timer_armed(&t->have_timer))
+		timer_set(&t->c->net, &t->have_timer, HAVE_BATCH_MS * (1 + t->npeers / HAVE_BATCH_PEERS));
 }
 
 /* ---- beginning and end ---- */
@@ -554,6 +576,7 @@ static void init_handles(struct bt_torrent *t, struct client *c)
 	list_init(&t->starved);
 	list_init(&t->choking);
 	list_init(&t->on_hungry);
+	list_init(&t->on_dial_waiting);
 	list_init(&t->disk_waiting);
 	timer_init(&t->connect_timer, connect_on_timer);
 	timer_init(&t->choke_timer, choke_on_timer);
@@ -653,6 +676,7 @@ void torrent_free(struct bt_torrent *t)
 	timer_clear(&t->c->net, &t->have_timer);
 	later_cancel(&t->housekeeping);
 	list_remove(&t->on_hungry);
+	list_remove(&t->on_dial_waiting);
 	delist(t->c, t);
 	for (size_t i = 0; i < t->npeer_names; i++) {
 		if (t->lookups[i])
@@ -667,6 +691,7 @@ void torrent_free(struct bt_torrent *t)
 	picker_free(t->picker);
 	free(t->have_log);
 	free(t->checks_waiting);
+	free(t->suspects);
 	free(t->name);
 	free(t);
 }
