@@ -240,6 +240,7 @@ static void init_client(struct client *c, const struct bt_opts *o)
 	list_init(&c->torrents);
 	list_init(&c->pending);
 	timer_init(&c->budget_timer, on_budget);
+	timer_init(&c->frames_timer, client_on_frames_timer);
 	budget_init(&c->down, o->down_rate, c->net.now_ms);
 	budget_init(&c->up, o->up_rate, c->net.now_ms);
 	c->max_peers = peers_allowed(o->max_peers);
@@ -381,6 +382,7 @@ void bt_free(struct bt *bt)
 		close(bt->spare_fd);
 	timer_clear(&c->net, &bt->dns_timer);
 	timer_clear(&c->net, &c->budget_timer);
+	timer_clear(&c->net, &c->frames_timer);
 	if (c->dns)
 		dns_free(c->dns);
 	if (c->disk)

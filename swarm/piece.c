@@ -288,6 +288,7 @@ static uint32_t write_early(struct bt_torrent *t, struct open_piece *op)
 			break;
 		op->user = (void *)(writes_of(op) + 1);
 		t->writes++;
+		t->c->writes++;
 		started += n;
 		b += n;
 	}
@@ -303,25 +304,57 @@ static void relieve(void *arg, struct open_piece *op)
 	h->left -= n < h->left ? n : h->left;
 }
 
-/* Writes back the oldest open pieces' blocks when unfinished pieces hold more than
- * half of the pool. Frames in checks come back by themselves. */
+/* What found no space can't be written, and others shall not wait for it. */
+static void give_up(void *arg, struct open_piece *op)
+{
+	struct held *h = arg;
+	uint32_t index = op->index, n = op->nblocks;
+	if (op->checking || writes_of(op))
+		return;
+	for (uint32_t b = 0; b < n && h->left && picker_open(h->t->picker, index) == op; b++) {
+		if (!is_frame(op->blocks[b].loc))
+			continue;
+		disk_frame_put(h->t->c->disk, op->blocks[b].loc);
+		h->t->wasted += picker_block(h->t->picker, index, b).len;
+		picker_give_up(h->t->picker, index, b); /* may be the end of op */
+		h->left--;
+	}
+}
+
+static void each_torrent(struct client *c, struct held *h, bool full, void (*fn)(void *, struct open_piece *))
+{
+	for (struct list *l = c->torrents.next; l != &c->torrents; l = l->next) {
+		h->t = container_of(l, struct bt_torrent, on_client);
+		if (h->t->opened && h->t->state != BT_FAILED && !h->t->store_closing && h->t->no_space == full)
+			picker_each_open(h->t->picker, fn, h);
+	}
+}
+
+/* Writes back the oldest open pieces' blocks when unfinished pieces of all torrents
+ * together hold more than half of the pool: each alone may hold little, and none
+ * could end for want of frames. Frames in checks come back by themselves. */
 void piece_relieve_pool(struct bt_torrent *t)
 {
-	struct disk *d = t->c->disk;
-	if (disk_frames_free(d) >= disk_frames_total(d) / 4 || t->writes || t->no_space)
+	struct client *c = t->c;
+	uint32_t total = disk_frames_total(c->disk);
+	if (disk_frames_free(c->disk) >= total / 4 || c->writes || t->no_space || c->relieved == c->net.turns)
 		return;
-	struct held h = { .t = t };
-	picker_each_open(t->picker, count_held, &h);
-	if (h.frames < disk_frames_total(d) / 2)
+	c->relieved = c->net.turns; /* once per turn, however many torrents are hungry */
+	struct held h = { .left = total / 4 };
+	each_torrent(c, &h, false, count_held);
+	each_torrent(c, &h, true, count_held);
+	if (h.frames < total / 2)
 		return;
-	h.left = disk_frames_total(d) / 4;
-	picker_each_open(t->picker, relieve, &h);
+	each_torrent(c, &h, false, relieve);
+	each_torrent(c, &h, true, give_up);
+	frames_back(c);
 }
 
 void piece_on_written(struct bt_torrent *t, uint32_t piece, uint32_t first, uint32_t n, int err)
 {
 	struct open_piece *op = picker_open(t->picker, piece);
 	t->writes--;
+	t->c->writes--;
 	if (!op)
 		return;
 	op->user = (void *)(writes_of(op) - 1);

@@ -293,7 +293,7 @@ void peer_on_readable(struct peer *p)
 		}
 	}
 	if (p->req_n && disk_frames_free(c->disk) < 2) {
-		c->frames_short = true;
+		client_frames_short(c);
 		wait_for(p, &c->frame_waiting, &p->on_frame_waiting);
 		client_hungry(p->t);
 		later_add(&c->net, &p->t->housekeeping);

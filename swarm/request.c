@@ -95,7 +95,7 @@ void peer_refill(struct peer *p)
 	if (p->peer_choking && (!p->fast || !p->nfast_in))
 		return;
 	if (disk_frames_free(t->c->disk) < disk_frames_total(t->c->disk) / 8) {
-		t->c->frames_short = true;
+		client_frames_short(t->c);
 		requests_starve(p);
 		client_hungry(t);
 		later_add(&t->c->net, &t->housekeeping);

@@ -96,6 +96,9 @@ struct client {
 	uint8_t *scratch;           /* SCRATCH_LEN: one read that did not fall into place */
 	bool stopping, verbose, dead;
 	bool frames_short;          /* hungry, or starved peers of one of them, wait for the pool */
+	struct timer frames_timer;  /* looks after them, should nobody give a frame back */
+	uint32_t writes;            /* early ones under way */
+	uint64_t relieved;          /* turn in which piece_relieve_pool last looked */
 	bt_event_fn *on_event;
 	void *arg;
 };
@@ -104,6 +107,9 @@ struct client {
 /* One event line to the host. t may be NULL. Text from strangers is escaped by the caller. */
 void client_event(struct client *, enum bt_event, struct bt_torrent *t, const char *fmt, ...) BT_PRINTF(4, 5);
 
+/* The pool is short: somebody waits until client_wake_frames, or a second. */
+void client_frames_short(struct client *);
+void client_on_frames_timer(struct timer *);
 /* Frames came back: those who stopped reading or ordering go on. */
 void client_wake_frames(struct client *);
 

@@ -24,6 +24,22 @@ void client_event(struct client *c, enum bt_event ev, struct bt_torrent *t, cons
 		c->on_event(c->arg, ev, t, text);
 }
 
+enum { FRAMES_AGAIN_MS = 1000 };
+
+void client_frames_short(struct client *c)
+{
+	c->frames_short = true;
+	if (!timer_armed(&c->frames_timer))
+		timer_set(&c->net, &c->frames_timer, FRAMES_AGAIN_MS);
+}
+
+void client_on_frames_timer(struct timer *timer)
+{
+	struct client *c = container_of(timer, struct client, frames_timer);
+	if (c->frames_short)
+		client_wake_frames(c);
+}
+
 void client_wake_frames(struct client *c)
 {
 	c->frames_short = false;

@@ -297,6 +297,19 @@ uint32_t picker_availability(const struct picker *p, uint32_t piece)
 
 /* ---- what becomes of requests ---- */
 
+static void free_block(struct picker *p, struct open_piece *op, uint32_t block)
+{
+	struct block_state *b = &op->blocks[block];
+	b->state = BLOCK_FREE;
+	b->from = 0;
+	if (block < op->hint)
+		op->hint = block;
+	if (op->requested == 0 && op->received == 0 && !op->failed_before && !op->user)
+		close_piece(p, op);
+	else
+		picker_refile(p, op);
+}
+
 void picker_unrequest(struct picker *p, uint32_t piece, uint32_t block)
 {
 	struct open_piece *op = picker_open(p, piece);
@@ -306,15 +319,18 @@ void picker_unrequest(struct picker *p, uint32_t piece, uint32_t block)
 	struct block_state *b = &op->blocks[block];
 	if (b->state != BLOCK_REQUESTED || --b->requests > 0)
 		return;
-	b->state = BLOCK_FREE;
-	b->from = 0;
 	op->requested--;
-	if (block < op->hint)
-		op->hint = block;
-	if (op->requested == 0 && op->received == 0 && !op->failed_before && !op->user)
-		close_piece(p, op);
-	else
-		picker_refile(p, op);
+	free_block(p, op, block);
+}
+
+void picker_give_up(struct picker *p, uint32_t piece, uint32_t block)
+{
+	struct open_piece *op = picker_open(p, piece);
+	if (!op || op->checking || op->blocks[block].state != BLOCK_RECEIVED)
+		return;
+	op->blocks[block].loc = PICK_LOC_NONE;
+	op->received--;
+	free_block(p, op, block);
 }
 
 enum picker_got picker_got(struct picker *p, uint32_t piece, uint32_t block, uint32_t peer,

@@ -103,6 +103,9 @@ void picker_each_open(struct picker *, void (*fn)(void *arg, struct open_piece *
  * The piece may be freed by it when nothing of it is left and neither failed_before
  * nor user is set. */
 void picker_unrequest(struct picker *, uint32_t piece, uint32_t block);
+/* A received block of an unfinished piece was thrown away: its loc is LOC_NONE. May
+ * free the piece as picker_unrequest does. */
+void picker_give_up(struct picker *, uint32_t piece, uint32_t block);
 enum picker_got { GOT_NEW, GOT_LAST /* and the piece is complete now */, GOT_DUPLICATE };
 /* A block arrived that `peer` was asked for (`was_requested`) or sent late. With
  * GOT_NEW and GOT_LAST the piece is open (a late block may have opened it again), and

@@ -52,8 +52,86 @@ static void test_gone_between_write_and_check(void)
 	made_free(&b);
 }
 
+/* Several torrents fill the pool with pieces none of which can be completed for
+ * want of frames, and no single one holds the greater part of it. */
+static void test_pool_shared_by_many(void)
+{
+	enum { N = 4 };
+	struct rig r;
+	struct made m[N];
+	struct fake f[N];
+	struct bt_torrent *t[N];
+	int done = 0;
+
+	rig_init(&r, 2 << 20);
+	for (int i = 0; i < N; i++) {
+		make(&m[i], (char[]){ (char)('a' + i), 0 }, 2 << 20, 2 << 20);
+		t[i] = rig_add(&r, &m[i]);
+		fake_open(&r, &f[i], t[i], addr4(1, (uint8_t)(i + 1), 1000), 0);
+		offer_all(&r, &f[i]);
+	}
+	for (uint64_t end = clock_ms() + 8000; done < N && clock_ms() < end;) {
+		done = 0;
+		for (int i = 0; i < N; i++) {
+			serve(&f[i], &m[i], false);
+			done += t[i]->seeding;
+		}
+		turn(&r, 2);
+	}
+	CHECK(done == N);
+	for (int i = 0; i < N; i++)
+		fake_close(&r, &f[i]);
+	rig_release(&r);
+	for (int i = 0; i < N; i++)
+		made_free(&m[i]);
+}
+
+/* Two torrents whose volume is full hold the pool with unfinished pieces that can't
+ * be written. Then `fails`: they end instead. A third one must get on. */
+static void test_pool_held_by_stuck(bool fails)
+{
+	enum { N = 3 };
+	struct rig r;
+	struct made m[N];
+	struct fake f[N];
+	struct bt_torrent *t[N];
+
+	rig_init(&r, 2 << 20);
+	for (int i = 0; i < N; i++) {
+		make(&m[i], (char[]){ (char)('a' + i), 0 }, 2 << 20, 2 << 20);
+		t[i] = rig_add(&r, &m[i]);
+		fake_open(&r, &f[i], t[i], addr4(1, (uint8_t)(i + 1), 1000), 0);
+	}
+	for (int i = 0; i < 2; i++) {
+		offer_all(&r, &f[i]);
+		while (received(t[i], 0) < 40 && serve(&f[i], &m[i], false))
+			turns(&r, 3);
+		t[i]->no_space = true; /* as store_spec.on_space would */
+		t[i]->state = BT_NO_SPACE;
+	}
+	for (int i = 0; i < 4; i++) { /* what is on order already */
+		serve(&f[0], &m[0], false);
+		serve(&f[1], &m[1], false);
+		turns(&r, 3);
+	}
+	CHECK(disk_frames_free(r.c.disk) < 16);
+	offer_all(&r, &f[2]);
+	if (fails)
+		for (int i = 0; i < 2; i++)
+			torrent_fail(t[i], "test");
+	CHECK(UNTIL(&r, (serve(&f[2], &m[2], false), t[2]->seeding), 4000));
+	for (int i = 0; i < N; i++)
+		fake_close(&r, &f[i]);
+	rig_release(&r);
+	for (int i = 0; i < N; i++)
+		made_free(&m[i]);
+}
+
 int main(void)
 {
+	test_pool_held_by_stuck(false);
+	test_pool_held_by_stuck(true);
+	test_pool_shared_by_many();
 	test_gone_between_write_and_check();
 	return test_done();
 }

@@ -101,6 +101,7 @@ static UNUSED void rig_init_with(struct rig *r, uint64_t window, bool one_proces
 	list_init(&c->torrents);
 	list_init(&c->pending);
 	timer_init(&c->budget_timer, NULL);
+	timer_init(&c->frames_timer, client_on_frames_timer);
 	c->max_peers = 200;
 	c->on_event = rig_on_event;
 	c->arg = r;
@@ -159,6 +160,7 @@ static UNUSED void rig_release(struct rig *r)
 	while (!list_empty(&c->pending))
 		peer_close_now(container_of(c->pending.next, struct peer, on_torrent));
 	timer_clear(&c->net, &c->budget_timer);
+	timer_clear(&c->net, &c->frames_timer);
 	dns_free(c->dns);
 	disk_free(c->disk);
 	net_release(&c->net);
