@@ -4,6 +4,7 @@
 #ifndef BT_TEST_H
 #define BT_TEST_H
 
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,6 +20,15 @@ static int test_passed, test_failed;
 			fprintf(stderr, "%s:%d: failed: %s\n", __FILE__, __LINE__, #e); \
 		}                                                             \
 	} while (0)
+
+/* A new directory below TMPDIR, where test/run sees what is left behind. */
+static inline bool test_dir(char *dir, size_t size)
+{
+	const char *tmp = getenv("TMPDIR");
+
+	snprintf(dir, size, "%s/bt-unit-XXXXXX", tmp ? tmp : "/tmp");
+	return mkdtemp(dir) != NULL;
+}
 
 static inline int test_done(void)
 {

@@ -10,7 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static char top[] = "/tmp/bt-scan-XXXXXX";
+static char top[128];
 static char err[512];
 
 static int remove_one(const char *path, const struct stat *st, int type, struct FTW *at)
@@ -284,7 +284,7 @@ int main(void)
 {
 	int before = open_fds();
 
-	if (!mkdtemp(top) || chdir(top) < 0)
+	if (!test_dir(top, sizeof(top)) || chdir(top) < 0)
 		return 1;
 	test_walk();
 	test_several();

@@ -12,7 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static char top[] = "/tmp/bt-publish-XXXXXX";
+static char top[128];
 static char err[512];
 static char warnings[4096];
 
@@ -242,7 +242,7 @@ static void test_names(void)
 
 int main(void)
 {
-	if (!mkdtemp(top) || chdir(top) < 0)
+	if (!test_dir(top, sizeof(top)) || chdir(top) < 0)
 		return 1;
 	test_tree();
 	test_links();
