@@ -229,27 +229,16 @@ static void make_identity(struct client *c)
 	random_bytes(c->peer_id + 8, sizeof(c->peer_id) - 8);
 }
 
-static void init_client(struct client *c, const struct bt_opts *o)
+static bool init_client(struct client *c, const struct bt_opts *o)
 {
-	list_init(&c->down_waiting);
-	list_init(&c->up_waiting);
-	list_init(&c->frame_waiting);
-	list_init(&c->hungry);
-	list_init(&c->connected);
-	list_init(&c->dial_waiting);
-	list_init(&c->torrents);
-	list_init(&c->pending);
 	timer_init(&c->budget_timer, on_budget);
-	timer_init(&c->frames_timer, client_on_frames_timer);
 	budget_init(&c->down, o->down_rate, c->net.now_ms);
 	budget_init(&c->up, o->up_rate, c->net.now_ms);
-	c->max_peers = peers_allowed(o->max_peers);
-	for (c->by_id_len = 64; c->by_id_len < c->max_peers;)
-		c->by_id_len *= 2;
 	c->on_event = o->on_event;
 	c->arg = o->arg;
 	c->verbose = o->verbose;
 	make_identity(c);
+	return client_init(c, peers_allowed(o->max_peers));
 }
 
 int bt_new(struct bt **out, const struct bt_opts *o, char *err, size_t err_size)
@@ -269,7 +258,10 @@ int bt_new(struct bt **out, const struct bt_opts *o, char *err, size_t err_size)
 		free(bt);
 		return r;
 	}
-	init_client(&bt->c, o);
+	if (!init_client(&bt->c, o)) {
+		bt_free(bt);
+		return -ENOMEM;
+	}
 	struct disk_opts d = {
 		.pool_bytes = o->window_bytes,
 		.storage = (enum disk_storage)o->storage,
@@ -285,11 +277,9 @@ int bt_new(struct bt **out, const struct bt_opts *o, char *err, size_t err_size)
 		goto fail;
 	}
 	r = -ENOMEM;
-	bt->c.scratch = malloc(SCRATCH_LEN);
 	bt->state_dir = o->state_dir ? strdup(o->state_dir) : NULL;
 	bt->c.dns = dns_new(&bt->c.net);
-	bt->c.by_id = alloc_array(bt->c.by_id_len, sizeof(struct peer *));
-	if (!bt->c.scratch || !bt->c.dns || !bt->c.by_id || (o->state_dir && !bt->state_dir))
+	if (!bt->c.dns || (o->state_dir && !bt->state_dir))
 		goto fail;
 	if (o->offline) {
 		*out = bt;
@@ -388,9 +378,7 @@ void bt_free(struct bt *bt)
 	if (c->disk)
 		disk_free(c->disk);
 	net_release(&c->net);
-	free(c->scratch);
-	free(c->by_hash);
-	free(c->by_id);
+	client_release(c);
 	free(bt->resolv_conf);
 	free(bt->state_dir);
 	free(bt);

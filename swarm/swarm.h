@@ -104,6 +104,10 @@ struct client {
 };
 #define SCRATCH_LEN (SCATTER_MAX * (BLOCK_LEN + WIRE_PIECE_HEAD) + READ_CHUNK)
 
+/* The lists, and the tables that the number of connections sizes; c is zeroed. false = no memory. */
+bool client_init(struct client *, uint32_t max_peers) BT_MUST_USE;
+void client_release(struct client *); /* torrents and peers are gone */
+
 /* One event line to the host. t may be NULL. Text from strangers is escaped by the caller. */
 void client_event(struct client *, enum bt_event, struct bt_torrent *t, const char *fmt, ...) BT_PRINTF(4, 5);
 

@@ -11,6 +11,28 @@
 
 enum { STOP_ANNOUNCE_MS = 2500 /* `stopped` may take that long, whatever trackers do */ };
 
+bool client_init(struct client *c, uint32_t max_peers)
+{
+	struct list *lists[] = { &c->down_waiting, &c->up_waiting, &c->frame_waiting, &c->hungry, &c->torrents,
+				 &c->pending, &c->connected, &c->dial_waiting };
+	for (size_t i = 0; i < ARRAY_LEN(lists); i++)
+		list_init(lists[i]);
+	timer_init(&c->frames_timer, client_on_frames_timer);
+	c->max_peers = max_peers;
+	for (c->by_id_len = 64; c->by_id_len < max_peers;)
+		c->by_id_len *= 2;
+	c->by_id = alloc_array(c->by_id_len, sizeof(struct peer *));
+	c->scratch = malloc(SCRATCH_LEN);
+	return c->by_id && c->scratch;
+}
+
+void client_release(struct client *c)
+{
+	free(c->scratch);
+	free(c->by_id);
+	free(c->by_hash);
+}
+
 void client_event(struct client *c, enum bt_event ev, struct bt_torrent *t, const char *fmt, ...)
 {
 	char text[1024];

@@ -94,21 +94,12 @@ static UNUSED void rig_init_with(struct rig *r, uint64_t window, bool one_proces
 	snprintf(r->dir, sizeof(r->dir), "%.80s/bt-swarm-XXXXXX", tmp ? tmp : "/tmp");
 	if (!mkdtemp(r->dir) || net_init(&c->net) || disk_new(&c->disk, &c->net, &d))
 		abort();
-	list_init(&c->down_waiting);
-	list_init(&c->up_waiting);
-	list_init(&c->frame_waiting);
-	list_init(&c->hungry);
-	list_init(&c->torrents);
-	list_init(&c->pending);
 	timer_init(&c->budget_timer, NULL);
-	timer_init(&c->frames_timer, client_on_frames_timer);
-	c->max_peers = 200;
 	c->on_event = rig_on_event;
 	c->arg = r;
 	memcpy(c->peer_id, BT_PEER_ID_PREFIX "0123456789ab", sizeof(c->peer_id));
-	c->scratch = malloc(SCRATCH_LEN);
 	c->dns = dns_new(&c->net);
-	if (!c->scratch || !c->dns)
+	if (!c->dns || !client_init(c, 200))
 		abort();
 }
 
@@ -164,8 +155,7 @@ static UNUSED void rig_release(struct rig *r)
 	dns_free(c->dns);
 	disk_free(c->disk);
 	net_release(&c->net);
-	free(c->scratch);
-	free(c->by_hash);
+	client_release(c);
 	nftw(r->dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
 }
 
