@@ -89,7 +89,6 @@ struct client {
 	struct list dial_waiting;   /* torrents that found no room for a connection, by on_dial_waiting */
 	uint32_t npending, npeers, nhalf_open, max_peers;
 	uint8_t peer_id[20];
-	uint32_t tracker_key;
 	uint16_t port;
 	struct addr bind;           /* local address for connections out; all zero = any */
 	struct addr external;       /* as trackers and peers tell; for BEP 40 */
@@ -182,7 +181,8 @@ struct bt_torrent {
 	uint64_t checked;       /* bytes looked at while checking */
 	uint32_t npieces_have;
 	struct announcer *announcer;
-	bool announcer_done;
+	bool announcer_done;    /* nothing more is told to trackers */
+	bool left_trackers;
 	struct bt_tracker *trackers; /* own copies, for the announcer */
 	size_t ntrackers;
 	bool is_private;

@@ -325,12 +325,12 @@ static void on_open(void *arg, int err, const char *what)
 	t->checked = t->limits.size;
 	if (t->check_only) {
 		t->state = BT_FINISHED;
-		client_event(t->c, BT_EV_CHECKED, t, "checked");
+		client_event(t->c, BT_EV_CHECKED, t, "%u of %u pieces are right", t->npieces_have, t->limits.pieces);
 		return;
 	}
 	store_partials(t->store, on_partial, t);
 	t->state = BT_DOWNLOADING;
-	client_event(t->c, BT_EV_CHECKED, t, "checked");
+	client_event(t->c, BT_EV_CHECKED, t, "%u of %u pieces are here", t->npieces_have, t->limits.pieces);
 	if (!announcer_begin(t)) {
 		torrent_fail(t, "out of memory");
 		return;
@@ -366,11 +366,13 @@ static void on_loaded(void *arg, uint32_t index)
 static void on_space(void *arg, bool full, const char *what)
 {
 	struct bt_torrent *t = arg;
-	if (full == t->no_space || t->state == BT_FAILED)
+	if (full == t->no_space || t->state == BT_FAILED || t->state == BT_FINISHED)
 		return;
 	t->no_space = full;
+	later_add(&t->c->net, &t->housekeeping); /* a stop may have waited for this */
 	t->state = full ? BT_NO_SPACE : t->seeding ? BT_SEEDING : BT_DOWNLOADING;
-	client_event(t->c, full ? BT_EV_PAUSED : BT_EV_RESUMED, t, "%s", what ? what : "there is space again");
+	client_event(t->c, full ? BT_EV_PAUSED : BT_EV_RESUMED, t, "%s",
+		     what ? what : full ? "no space left" : "there is space again");
 	for (struct list *l = t->peers.next; l != &t->peers; l = l->next)
 		peer_flush_later(container_of(l, struct peer, on_torrent));
 }
@@ -379,18 +381,6 @@ static void on_fail(void *arg, int err, const char *what)
 {
 	(void)err;
 	torrent_fail(arg, what);
-}
-
-/* Everything that was wanted is on the disk now. */
-static void on_synced(void *arg, int err)
-{
-	struct bt_torrent *t = arg;
-	if (err || !t->seeding || t->synced || t->closing)
-		return;
-	t->synced = true;
-	if (t->seed_ratio == 0)
-		t->state = BT_FINISHED;
-	client_event(t->c, BT_EV_DONE, t, "complete");
 }
 
 static void on_closed(void *arg)
@@ -407,6 +397,24 @@ static void close_peers(struct bt_torrent *t, const char *why)
 		peer_fail(container_of(l, struct peer, on_torrent), why);
 }
 
+/* `stopped`, once, whatever the reason. */
+static void leave_trackers(struct bt_torrent *t)
+{
+	if (!t->announcer || t->left_trackers)
+		return;
+	t->left_trackers = true;
+	t->announcer_done = false;
+	announcer_stop(t->announcer, STOP_ANNOUNCE_MS);
+}
+
+/* It has given what it was to give: nobody is served, no tracker sends more. */
+static void finish(struct bt_torrent *t, const char *why)
+{
+	t->state = BT_FINISHED;
+	close_peers(t, why);
+	leave_trackers(t);
+}
+
 void torrent_fail(struct bt_torrent *t, const char *what)
 {
 	if (t->state == BT_FAILED)
@@ -415,18 +423,27 @@ void torrent_fail(struct bt_torrent *t, const char *what)
 	client_event(t->c, BT_EV_ERROR, t, "%s", what ? what : "unknown error");
 	close_peers(t, "torrent failed");
 	piece_drop_frames(t);
-	if (t->announcer && !t->closing)
-		announcer_stop(t->announcer, STOP_ANNOUNCE_MS);
+	leave_trackers(t);
 }
 
 void torrent_check_ratio(struct bt_torrent *t)
 {
 	if (!t->synced || t->seed_ratio <= 0 || t->state != BT_SEEDING)
 		return;
-	if ((double)t->up.total >= t->seed_ratio * (double)t->wanted_size) {
-		t->state = BT_FINISHED;
-		close_peers(t, "ratio reached");
-	}
+	if ((double)t->up.total >= t->seed_ratio * (double)t->wanted_size)
+		finish(t, "ratio reached");
+}
+
+/* Everything that was wanted is on the disk now. */
+static void on_synced(void *arg, int err)
+{
+	struct bt_torrent *t = arg;
+	if (err || !t->seeding || t->synced || t->closing || t->state == BT_FAILED)
+		return;
+	t->synced = true;
+	if (t->seed_ratio == 0)
+		finish(t, "complete");
+	client_event(t->c, BT_EV_DONE, t, "complete");
 }
 
 static void become_seed(struct bt_torrent *t)
@@ -686,10 +703,7 @@ void torrent_stop(struct bt_torrent *t)
 			dns_cancel(t->lookups[i]);
 		t->lookups[i] = NULL;
 	}
-	if (t->announcer && t->state != BT_FAILED) {
-		t->announcer_done = false;
-		announcer_stop(t->announcer, STOP_ANNOUNCE_MS);
-	}
+	leave_trackers(t);
 	close_peers(t, "stopping");
 	later_add(&t->c->net, &t->housekeeping);
 }
