@@ -78,9 +78,9 @@ static void measure(uint32_t pieces)
 	}
 	picker_peer_bits(p, few, 1);
 	struct block out[BATCH];
-	struct pick seed = { .peer = 1, .may_start = true, .fast = true };
-	struct pick half = { .peer = 2, .has = bits, .may_start = true };
-	struct pick poor = { .peer = 3, .has = few, .may_start = true };
+	struct pick seed = { .peer = 1, .may_share = true, .fast = true };
+	struct pick half = { .peer = 2, .has = bits, .may_share = true };
+	struct pick poor = { .peer = 3, .has = few, .may_share = true };
 	t = now_ns();
 	picker_pick(p, &seed, out, 1, NULL, NULL);
 	line(pieces, "first pick (sorts)", t, 1);

@@ -415,16 +415,22 @@ void peer_on_flush(struct later *l)
 	peer_arm(p);
 }
 
+static uint64_t block_timeout(const struct peer *p)
+{
+	return p->snubbed ? PROBE_TIMEOUT_MS : BLOCK_TIMEOUT_MS;
+}
+
 void peer_set_timer(struct peer *p)
 {
 	uint64_t now = p->c->net.now_ms;
 	uint64_t at = min_u64(p->last_in_ms + PEER_SILENT_MS, p->last_out_ms + KEEP_ALIVE_MS);
-	if (p->req_n && !p->snubbed)
-		at = min_u64(at, p->last_block_ms + BLOCK_TIMEOUT_MS);
+	if (p->req_n)
+		at = min_u64(at, p->last_block_ms + block_timeout(p));
 	timer_set(&p->c->net, &p->timer, at > now ? at - now : 1);
 }
 
-/* Owed data does not come: leave its blocks to others, keep one order as a probe. */
+/* Owed data does not come: leave its blocks to others, keep one order as a probe.
+ * That one is withdrawn too in time, or it would keep a frame, or the last block. */
 static void snub(struct peer *p)
 {
 	p->snubbed = true;
@@ -447,7 +453,7 @@ void peer_on_timer(struct timer *timer)
 		peer_fail(p, "silent for too long");
 		return;
 	}
-	if (p->req_n && !p->snubbed && now - p->last_block_ms >= BLOCK_TIMEOUT_MS) {
+	if (p->req_n && now - p->last_block_ms >= block_timeout(p)) {
 		if (list_linked(&p->on_frame_waiting) || list_linked(&p->on_down_waiting))
 			p->last_block_ms = now; /* it is us who do not read */
 		else

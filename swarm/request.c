@@ -117,7 +117,7 @@ void peer_refill(struct peer *p)
 		.suggested = p->suggested,
 		.nsuggested = p->nsuggested,
 		.fast = rate_get(&p->down, t->c->net.now_ms) > picker_piece_len(t->picker, 0) / 8,
-		.may_start = !p->snubbed,
+		.may_share = !p->snubbed,
 	};
 	if (!p->has_all && !p->bits)
 		return;

@@ -49,6 +49,7 @@ enum {
 	PEER_SILENT_MS = 150000,   /* keep-alives are due every 120 s (BEP 3) */
 	KEEP_ALIVE_MS = 100000,
 	BLOCK_TIMEOUT_MS = 30000,  /* no block for this long while some are on order: snubbed */
+	PROBE_TIMEOUT_MS = 120000, /* the one that a snubbed peer is asked for */
 	CHOKE_ROUND_MS = 10000,
 	HAVE_BATCH_MS = 100,       /* haves wait this long for company, */
 	HAVE_BATCH_PEERS = 256,    /* and as long again for each so many peers, */

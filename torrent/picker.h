@@ -84,7 +84,7 @@ struct pick {
 	const uint32_t *suggested; /* BEP 6 suggestions, tried before rarity */
 	size_t nsuggested;
 	bool fast;              /* fast enough to be given whole pieces of its own */
-	bool may_start;         /* false: only blocks of pieces already open */
+	bool may_share;         /* in endgame: blocks that others were asked for too */
 };
 /* Fills up to max blocks and marks them requested by peer. Fewer means: nothing
  * more for this peer now. In endgame hands out blocks others were asked for too,

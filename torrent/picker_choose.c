@@ -258,9 +258,7 @@ static void from_only(struct picker *p, struct want *w)
 		uint32_t piece = pk->only[i];
 		if (piece >= p->pieces || !picker_wants(p, piece) || !peer_has(pk, piece))
 			continue;
-		struct open_piece *op = picker_open(p, piece);
-		if (!op && pk->may_start)
-			op = picker_start(p, piece);
+		struct open_piece *op = picker_start(p, piece);
 		if (op)
 			take_free(p, w, op);
 	}
@@ -304,11 +302,10 @@ size_t picker_pick(struct picker *p, const struct pick *pk, struct block *out, s
 		from_only(p, &w);
 	} else {
 		from_open(p, &w, false);
-		if (pk->may_start)
-			from_new(p, &w);
+		from_new(p, &w);
 		from_open(p, &w, true);
 	}
-	if (w.n < max && picker_endgame(p))
+	if (w.n < max && pk->may_share && picker_endgame(p))
 		from_others(p, &w, asked, arg);
 	return w.n;
 }

@@ -33,8 +33,117 @@ static void test_have_all_and_not(void)
 	made_free(&m);
 }
 
+/* As if it had owed us a block for that long. */
+static void let_pass(struct peer *p, uint64_t ms)
+{
+	p->last_block_ms -= ms;
+	peer_on_timer(&p->timer);
+}
+
+/* In endgame a block is asked of three at most. Three that take the order and never
+ * answer must not keep the last block from those who would. */
+static void test_last_block_held(void)
+{
+	enum { HELD = 3 };
+	struct rig r;
+	struct made m;
+	struct fake f[HELD], honest;
+
+	rig_init(&r, 2 << 20);
+	make(&m, "a", 16384, 16384);
+	struct bt_torrent *t = rig_add(&r, &m);
+	for (uint8_t i = 0; i < HELD; i++) {
+		fake_open(&r, &f[i], t, addr4(1, (uint8_t)(i + 1), 1000), i == 1 ? F_FAST : 0);
+		offer_all(&r, &f[i]);
+	}
+	fake_open(&r, &honest, t, addr4(1, 9, 1000), 0);
+	offer_all(&r, &honest);
+	for (int i = 0; i < HELD; i++)
+		CHECK(f[i].p->req_n == 1);
+	CHECK(honest.p->req_n == 0);
+	for (int i = 0; i < HELD; i++) {
+		let_pass(f[i].p, BLOCK_TIMEOUT_MS + 1);
+		turns(&r, 2);
+	}
+	CHECK(UNTIL(&r, (serve(&honest, &m, false), t->seeding), 1000));
+	for (int i = 0; i < HELD; i++)
+		fake_close(&r, &f[i]);
+	fake_close(&r, &honest);
+	rig_release(&r);
+	made_free(&m);
+}
+
+/* The only peer was silent for a while, with nothing begun: it is asked again. */
+static void test_all_were_silent(void)
+{
+	struct rig r;
+	struct made m;
+	struct fake f;
+
+	rig_init(&r, 2 << 20);
+	make(&m, "a", 32768, 16384);
+	struct bt_torrent *t = rig_add(&r, &m);
+	fake_open(&r, &f, t, addr4(1, 1, 1000), 0);
+	offer_all(&r, &f);
+	CHECK(count_msgs(&f, WIRE_REQUEST) == 2);
+	let_pass(f.p, BLOCK_TIMEOUT_MS + 1);
+	CHECK(UNTIL(&r, (serve(&f, &m, false), t->seeding), 1000));
+	fake_close(&r, &f);
+	rig_release(&r);
+	made_free(&m);
+}
+
+/* Each block on its way has a frame. Those who stop in the middle of one, and are
+ * many, must not keep all frames for as long as they like. */
+static void test_frames_held(void)
+{
+	enum { HELD = 60 };
+	struct rig r;
+	struct made m;
+	static struct fake f[HELD];
+	uint32_t all;
+
+	rig_init(&r, 2 << 20);
+	make(&m, "a", 4 << 20, 16384);
+	struct bt_torrent *t = rig_add(&r, &m);
+	all = disk_frames_total(r.c.disk);
+	for (int round = 0; round < 2; round++) {
+		for (uint8_t i = 0; i < HELD; i++) {
+			uint8_t q[16], last[16], head[13];
+			int asked = 0;
+			if (!round) {
+				fake_open(&r, &f[i], t, addr4(1, (uint8_t)(i + 1), 1000), 0);
+				offer_all(&r, &f[i]);
+			}
+			for (; next_msg(&f[i], WIRE_REQUEST, q); asked++)
+				if (round || !asked)
+					memcpy(last, q, sizeof(q));
+			CHECK(asked > 0);
+			if (round) /* the rest of the last one, which is not waited for any more */
+				put(&f[i], m.bytes, BLOCK_LEN - 10);
+			wire_put_piece_head(head, get_u32(last), get_u32(last + 4), BLOCK_LEN);
+			put(&f[i], head, sizeof(head));
+			put(&f[i], m.bytes, 10);
+			turns(&r, 2);
+		}
+		/* some may be asked for the very block whose rest is being thrown away: no frame then */
+		CHECK(disk_frames_free(r.c.disk) < all - HELD / 2);
+		for (int i = 0; i < HELD; i++)
+			let_pass(f[i].p, BLOCK_TIMEOUT_MS * (round ? 4 : 1) + 1);
+		CHECK(disk_frames_free(r.c.disk) == all);
+		turns(&r, 2);
+	}
+	for (int i = 0; i < HELD; i++)
+		fake_close(&r, &f[i]);
+	rig_release(&r);
+	made_free(&m);
+}
+
 int main(void)
 {
+	test_last_block_held();
+	test_all_were_silent();
+	test_frames_held();
 	test_have_all_and_not();
 	return test_done();
 }

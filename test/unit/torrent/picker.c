@@ -88,12 +88,12 @@ static void rarest_first(void)
 			picker_peer_has(p, i);
 	picker_peer_all(p, 1);
 	CHECK(picker_availability(p, 4) == 5 && picker_availability(p, 19) == 20);
-	struct pick seed = { .peer = 1, .may_start = true, .fast = true };
+	struct pick seed = { .peer = 1, .may_share = true, .fast = true };
 	CHECK(pick(p, seed, out, 128) == 128 && out[0].piece == 4 && out[127].piece == 4);
 	for (uint32_t b = 1; b < 128; b++) /* in order, as disks like it */
 		HOLDS(out[b].begin == out[b - 1].begin + PICK_BLOCK);
 	bits_of(bits, 8, 20);
-	struct pick partial = { .peer = 2, .has = bits, .may_start = true, .fast = true };
+	struct pick partial = { .peer = 2, .has = bits, .may_share = true, .fast = true };
 	CHECK(pick(p, partial, out, 1) == 1 && out[0].piece == 8);
 	picker_set_priority(p, 15, 7);
 	picker_set_priority(p, 17, 5);
@@ -120,11 +120,11 @@ static void ties(void)
 	for (int run = 0; run < 500; run++) {
 		struct picker *p = picker_new(64, 2 << 20, 64ull * (2 << 20));
 		struct block out;
-		struct pick seed = { .peer = 1, .may_start = true };
+		struct pick seed = { .peer = 1, .may_share = true };
 		for (uint32_t i = 60; i < 64; i++)
 			fetch(p, i);
 		if (run % 2) { /* sorted already when they become equal */
-			CHECK(picker_pick(p, &(struct pick){ .peer = 1, .may_start = true }, &out, 1, NULL,
+			CHECK(picker_pick(p, &(struct pick){ .peer = 1, .may_share = true }, &out, 1, NULL,
 					  NULL) == 1);
 			picker_unrequest(p, out.piece, 0);
 			for (uint32_t i = 0; i < 60; i++)
@@ -143,7 +143,7 @@ static void runs(void)
 {
 	struct picker *p = picker_new(800, 262144, 800ull * 262144); /* 8 to a run */
 	struct block out[16];
-	struct pick seed = { .peer = 1, .may_start = true, .fast = true };
+	struct pick seed = { .peer = 1, .may_share = true, .fast = true };
 	uint32_t left[100], same = 0, ascending = 0, last = 0, open_runs_max = 0;
 	for (int i = 0; i < 100; i++)
 		left[i] = 8;
@@ -173,7 +173,7 @@ static void runs_respect_priority(void)
 {
 	struct picker *p = picker_new(80, 262144, 80ull * 262144);
 	struct block out[16];
-	struct pick seed = { .peer = 1, .may_start = true, .fast = true };
+	struct pick seed = { .peer = 1, .may_share = true, .fast = true };
 	for (uint32_t i = 0; i < 4; i++)
 		fetch(p, i);
 	CHECK(pick(p, seed, out, 16) == 16);
@@ -186,7 +186,7 @@ static void started_before_new(void)
 {
 	struct picker *p = picker_new(20, 65536, 20 * 65536);
 	struct block out[16];
-	struct pick slow = { .peer = 1, .may_start = true };
+	struct pick slow = { .peer = 1, .may_share = true };
 	CHECK(pick(p, slow, out, 3) == 3);
 	uint32_t piece = out[0].piece;
 	slow.peer = 2;
@@ -194,7 +194,7 @@ static void started_before_new(void)
 	CHECK(out[0].piece == piece && out[0].begin == 3 * PICK_BLOCK && out[1].piece != piece);
 	uint32_t second = out[1].piece;
 	/* a fast one takes pieces of its own ... */
-	struct pick fast = { .peer = 3, .may_start = true, .fast = true };
+	struct pick fast = { .peer = 3, .may_share = true, .fast = true };
 	CHECK(pick(p, fast, out, 6) == 6);
 	CHECK(out[0].piece != piece && out[0].piece != second && out[3].piece == out[0].piece);
 	CHECK(out[4].piece != out[0].piece && out[4].piece != second && out[5].piece == out[4].piece);
@@ -205,12 +205,6 @@ static void started_before_new(void)
 	CHECK(out[0].piece == second && out[2].piece == second && out[3].piece != own);
 	/* ... and where it goes on first */
 	CHECK(pick(p, fast, out, 2) == 2 && out[0].piece == own && out[1].piece == own);
-	/* who may not start only helps */
-	struct pick helper = { .peer = 5 };
-	size_t n = pick(p, helper, out, 16);
-	CHECK(n == 3);
-	for (size_t i = 0; i < n; i++)
-		CHECK(picker_open(p, out[i].piece) != NULL && out[i].piece != own);
 	picker_free(p);
 }
 
@@ -224,7 +218,7 @@ static void nearest_to_end(void)
 		for (uint32_t b = 0; b < (i == 11 ? 14 : 4); b++)
 			CHECK(picker_got(p, i, b, 1, false) == GOT_NEW);
 	}
-	struct pick fast = { .peer = 3, .may_start = true, .fast = true };
+	struct pick fast = { .peer = 3, .may_share = true, .fast = true };
 	CHECK(pick(p, fast, out, 4) == 4);
 	CHECK(out[0].piece == 11 && out[1].piece == 11 && (out[2].piece == 10 || out[2].piece == 12));
 	CHECK(picker_open(p, 11)->owner == 3);
@@ -238,14 +232,14 @@ static void only_and_suggested(void)
 	uint8_t bits[125] = { 0 };
 	bits_of(bits, 500, 1000);
 	const uint32_t list[] = { 3, 700, 0xffffffff, 1000, 701 };
-	struct pick choked = { .peer = 1, .has = bits, .only = list, .nonly = 5, .may_start = true };
+	struct pick choked = { .peer = 1, .has = bits, .only = list, .nonly = 5, .may_share = true };
 	CHECK(pick(p, choked, out, 16) == 4);
 	CHECK(out[0].piece == 700 && out[1].piece == 700 && out[2].piece == 701 && out[3].piece == 701);
 	CHECK(pick(p, choked, out, 16) == 0);
 	choked.nonly = 0;
 	CHECK(pick(p, choked, out, 16) == 0);
 	struct pick hinted = {
-		.peer = 2, .has = bits, .suggested = list, .nsuggested = 5, .may_start = true
+		.peer = 2, .has = bits, .suggested = list, .nsuggested = 5, .may_share = true
 	};
 	picker_unrequest(p, 701, 0);
 	picker_unrequest(p, 701, 1);
@@ -260,7 +254,7 @@ static void sequential(void)
 	struct picker *p = picker_new(100, 16384, 100 * 16384);
 	struct block out[200];
 	uint8_t bits[13] = { 0 };
-	struct pick seed = { .peer = 1, .may_start = true };
+	struct pick seed = { .peer = 1, .may_share = true };
 	picker_set_sequential(p, true);
 	picker_set_priority(p, 50, 6);
 	picker_set_priority(p, 2, 0);
@@ -270,7 +264,7 @@ static void sequential(void)
 	picker_unrequest(p, 1, 0);
 	bits_of(bits, 1, 2);
 	bits_of(bits, 80, 82);
-	struct pick partial = { .peer = 2, .has = bits, .may_start = true };
+	struct pick partial = { .peer = 2, .has = bits, .may_share = true };
 	CHECK(pick(p, partial, out, 200) == 3 && out[0].piece == 1 && out[1].piece == 80 &&
 	      out[2].piece == 81);
 	CHECK(pick(p, partial, out, 200) == 0);
@@ -288,7 +282,7 @@ static void endgame(void)
 {
 	struct picker *p = picker_new(2, 65536, 2 * 65536);
 	struct block out[16];
-	struct pick a = { .peer = 1, .may_start = true }, b = { .peer = 2, .may_start = true };
+	struct pick a = { .peer = 1, .may_share = true }, b = { .peer = 2, .may_share = true };
 	CHECK(!picker_endgame(p));
 	CHECK(pick(p, a, out, 7) == 7 && !picker_endgame(p));
 	CHECK(pick(p, b, out, 16) == 8 && picker_endgame(p)); /* the last free one, then 7 shared ones */
@@ -301,6 +295,9 @@ static void endgame(void)
 	CHECK(pick(p, b, out, 16) == 1 && out[0].piece == 1 && out[0].begin == 2 * PICK_BLOCK);
 	b.peer = 5;
 	CHECK(pick(p, b, out, 16) == 0); /* three are asked for each */
+	picker_unrequest(p, 0, 0);
+	CHECK(pick(p, (struct pick){ .peer = 6 }, out, 16) == 0); /* who may not share has nothing to do */
+	CHECK(pick(p, b, out, 16) == 1);
 	picker_unrequest(p, 0, 0);
 	CHECK(picker_open(p, 0)->blocks[0].state == BLOCK_REQUESTED && picker_endgame(p));
 	picker_unrequest(p, 0, 0);
@@ -318,7 +315,7 @@ static void lives_and_deaths(void)
 {
 	struct picker *p = picker_new(3, 32768, 3 * 32768);
 	struct block out[16];
-	struct pick a = { .peer = 1, .may_start = true };
+	struct pick a = { .peer = 1, .may_share = true };
 	CHECK(pick(p, a, out, 1) == 1);
 	uint32_t i = out[0].piece;
 	picker_open(p, i)->user = p; /* the caller needs it */
@@ -384,7 +381,7 @@ static void seed_is_small(void)
 	CHECK(picker_endgame(p) && picker_availability(p, 200) == 0);
 	picker_set_lost(p, 777);
 	picker_peer_bits(p, bits, -1); /* was never counted */
-	struct pick a = { .peer = 1, .has = bits, .may_start = true };
+	struct pick a = { .peer = 1, .has = bits, .may_share = true };
 	CHECK(picker_pick(p, &a, &out, 1, NULL, NULL) == 1 && out.piece == 777);
 	picker_set_have(p, 777);
 	CHECK(!p->avail.order && !p->avail.count);

@@ -175,14 +175,13 @@ static void pick(struct model *m, int k, bool plain)
 {
 	struct block out[40];
 	uint32_t list[3], hints[3];
-	bool was_open[PIECES_MAX];
 	struct asker a = { m, k };
 	for (int i = 0; i < 3; i++) {
 		list[i] = random_below(m->pieces + 1); /* one too far, too */
 		hints[i] = random_below(m->pieces + 1);
 	}
 	struct pick pk = { .peer = (uint32_t)k, .has = m->peer[k].all ? NULL : m->peer[k].bits,
-			   .fast = random_below(2), .may_start = plain || random_below(4) };
+			   .fast = random_below(2), .may_share = plain || random_below(4) };
 	if (!plain && random_below(4) == 0) {
 		pk.only = list;
 		pk.nonly = random_below(4);
@@ -191,8 +190,6 @@ static void pick(struct model *m, int k, bool plain)
 		pk.suggested = hints;
 		pk.nsuggested = 3;
 	}
-	for (uint32_t i = 0; i < m->pieces; i++)
-		was_open[i] = picker_open(m->p, i) != NULL;
 	size_t max = 1 + random_below(40), n = picker_pick(m->p, &pk, out, max, asked, &a);
 	HOLDS(n <= max);
 	bool shared = false;
@@ -201,7 +198,6 @@ static void pick(struct model *m, int k, bool plain)
 		struct block want = picker_block(m->p, piece, b);
 		HOLDS(memcmp(&want, &out[i], sizeof(want)) == 0);
 		HOLDS(wants(m, piece) && peer_has(m, k, piece) && in_only(&pk, piece));
-		HOLDS(pk.may_start || was_open[piece]);
 		HOLDS(!m->received[piece][b] && !m->peer[k].asked[piece][b] && requests(m, piece, b) < 3);
 		shared |= requests(m, piece, b) > 0;
 		HOLDS(shared == (requests(m, piece, b) > 0)); /* duplicates come last */
@@ -211,13 +207,13 @@ static void pick(struct model *m, int k, bool plain)
 	for (uint32_t i = 0; i < m->pieces; i++)
 		for (uint32_t b = 0; b < blocks_of(m, i); b++) {
 			endgame &= !free_block(m, i, b);
-			if (peer_has(m, k, i) && in_only(&pk, i) && (pk.may_start || was_open[i]))
+			if (peer_has(m, k, i) && in_only(&pk, i))
 				left |= free_block(m, i, b);
 		}
 	HOLDS(n == max || !left);
-	HOLDS(!shared || endgame);
+	HOLDS(!shared || (endgame && pk.may_share));
 	HOLDS(picker_endgame(m->p) == endgame);
-	if (endgame && n < max && !pk.only) /* then all that may be shared was */
+	if (endgame && n < max && !pk.only && pk.may_share) /* then all that may be shared was */
 		for (uint32_t i = 0; i < m->pieces; i++)
 			for (uint32_t b = 0; b < blocks_of(m, i); b++)
 				HOLDS(!wants(m, i) || !peer_has(m, k, i) || m->received[i][b] ||
