@@ -39,7 +39,7 @@ LIBS := $(if $(BEARSSL),$B/libbearssl.a,-lbearssl)
 OUR_CFLAGS += $(BEARSSL:%=-isystem %/inc)
 
 # One archive per layer, lowest first; the order is the rule that none reaches upward.
-LAYERS := base net torrent disk wire find swarm core
+LAYERS := base net torrent disk wire find swarm core load
 src_base := $(wildcard base/*.c) bencode.c sha1.c net.c
 src_core := bt.c
 src = $(or $(src_$1),$(wildcard $1/*.c))
@@ -54,6 +54,7 @@ down_wire := wire torrent base
 down_find := find net base
 down_swarm := swarm find wire disk torrent net base
 down_core := core $(down_swarm)
+down_load := load wire torrent net base # `bt bench`
 
 all: $B/bt $B/libbt.a
 $B/bt: $(call obj,$(wildcard app/*.c)) $B/libbt.a

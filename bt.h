@@ -7,6 +7,7 @@
  *   wire/ find/                        how peers talk; how they are found
  *   swarm/                             one torrent being shared by its peers
  *   bt.c                               one client: owns all of the above
+ *   load/                              a load generator for other clients; uses wire/ and below
  * Each of them has its own header, which states meaning, units and ownership. */
 #ifndef BT_H
 #define BT_H
@@ -196,5 +197,68 @@ bool bt_piece(const struct bt_torrent *, uint32_t index); /* verified? */
  * 3 s whatever they do. BT_EV_STOPPED (t NULL) says it is over. */
 void bt_stop(struct bt *);
 void bt_free(struct bt *);
+
+/* ---- Load for any client, and what it does to it: load/load.c ---- */
+
+enum bt_load_mode { BT_LOAD_GET, BT_LOAD_SEED, BT_LOAD_DUAL }; /* we leech; we seed; half of each */
+enum bt_load_end { BT_LOAD_DONE, BT_LOAD_TIME, BT_LOAD_STOPPED, BT_LOAD_STALLED, BT_LOAD_CLOSED };
+
+struct bt_load_second { uint32_t ms; uint64_t down, up; uint32_t connections; }; /* its length; payload */
+struct bt_load_times { uint64_t n, p50, p90, p99, p999, max; }; /* microseconds; at most 1/32 too high */
+struct bt_load_side { /* of one direction */
+	uint64_t bytes, blocks, wasted; /* payload; bytes of blocks nobody had asked for */
+	uint32_t deepest;               /* requests outstanding on one connection at most */
+	struct bt_load_times latency;   /* down: request to block; up: request to its last byte in the socket */
+	uint32_t n;                     /* connections, and their bytes: */
+	uint64_t min, median, max;
+	double jain;                    /* fairness index: 1 = all the same */
+};
+struct bt_load {
+	enum bt_load_mode mode;
+	const struct bt_meta *meta;
+	const char *target;   /* "HOST:PORT"; NULL = wait for its connections on `port` */
+	const char *source;   /* "ADDR" or "ADDR-ADDR": connections come from these in turn; NULL = any */
+	const char *data;     /* what we seed: a file, or a directory with the tree; NULL = bt_load_content */
+	uint16_t port;
+	uint32_t connections;
+	uint32_t pipeline;    /* requests on order per connection (get), announced as our most (seed); 0 = 64, 500 */
+	uint32_t dial;        /* connections being made at once; 0 = 8 */
+	uint32_t seconds;     /* 0 = until all is transferred once; else again and again from the first request on */
+	uint32_t timeout;     /* seconds without a connection or a block until it is stalled; 0 = 30 */
+	bool no_verify, random;
+	/* May be NULL. After every turn, `second` NULL unless one has ended; false = stop. */
+	bool (*on_turn)(void *arg, const struct bt_load_second *second);
+	void *arg;
+};
+struct bt_load_report {
+	enum bt_load_end end;
+	char why[160];        /* of the first connection that failed; "" = none did */
+	uint32_t asked, connected, refused, lost; /* connections; failed attempts; gone before the end */
+	double connects_per_s;
+	struct bt_load_times handshake; /* connect to their handshake */
+	uint64_t elapsed_us;  /* first request to last byte */
+	struct bt_load_side down, up;
+	uint64_t pieces_good, pieces_bad; /* received */
+	uint32_t pieces_target; /* that the target has, as it says */
+	uint64_t cpu_user_us, cpu_system_us; /* of this process */
+	struct bt_load_second *seconds; /* malloc'd */
+	size_t nseconds;
+};
+/* Blocking. 0 whatever becomes of the connections; -errno with a line in err when it
+ * can't begin. The report is to be released either way. */
+int bt_load_run(const struct bt_load *, struct bt_load_report *, char *err, size_t err_size) BT_MUST_USE;
+void bt_load_release(struct bt_load_report *);
+
+/* The torrent of `size` bytes of made content; on_progress as bt_publish's. */
+struct bt_load_make {
+	const char *name;
+	uint64_t size, piece_len; /* 0 = chosen */
+	const char *const *trackers;
+	size_t ntrackers;
+	bool (*on_progress)(void *arg, uint64_t done, uint64_t total);
+	void *arg;
+};
+uint8_t *bt_load_make(const struct bt_load_make *, size_t *len, char *err, size_t err_size) BT_MUST_USE;
+void bt_load_content(void *out, size_t n, uint64_t off);
 
 #endif

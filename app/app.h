@@ -11,7 +11,8 @@
  *   view.c      what a running transfer tells: terminal, plain lines, JSON lines
  *   session.c   runs torrents until they are done or the user wants to stop
  *   signals.c   Ctrl-C and its relatives
- *   get.c seed.c verify.c create.c show.c   one command each */
+ *   get.c seed.c verify.c create.c show.c bench.c   one command each
+ *   bench_report.c   what bench measured */
 #ifndef BT_APP_H
 #define BT_APP_H
 
@@ -67,7 +68,7 @@ struct command {
 	int (*run)(void *args, const struct texts *operands);
 };
 
-extern const struct command cmd_get, cmd_seed, cmd_create, cmd_show, cmd_verify;
+extern const struct command cmd_get, cmd_seed, cmd_create, cmd_show, cmd_verify, cmd_bench;
 
 /* Fills args (zeroed) and operands from argv[0..argc). 0; 1 when help was asked
  * for; -1 after an error line. The last of repeated single values counts. */
@@ -100,6 +101,12 @@ void complain(const char *cmd, const char *fmt, ...) BT_PRINTF(2, 3);
 
 /* Reads and parses a .torrent ("-" = standard input). NULL after an error line. */
 struct bt_meta *input_torrent(const char *cmd, const char *path) BT_MUST_USE;
+
+/* ---- create.c ---- */
+
+int write_all(int fd, const uint8_t *p, size_t n) BT_MUST_USE; /* 0 or -errno */
+/* Whole or not at all; `force` replaces what is there. 0 or -errno. */
+int write_file(const char *path, const uint8_t *p, size_t n, bool force) BT_MUST_USE;
 
 /* ---- out.c ---- */
 
@@ -203,5 +210,20 @@ int signals_open(void); /* -1 on error */
 bool signals_read(int fd); /* takes what came; true = the terminal has another size */
 bool signals_stop(void);
 void signals_release(void); /* held no more: the next one ends the process */
+
+/* ---- bench.c and bench_report.c ---- */
+
+struct bench_args {
+	const char *source, *data, *output, *write;
+	struct texts trackers;
+	uint64_t size, piece_len;
+	uint32_t connections, seconds, pipeline, dial, timeout;
+	uint16_t port;
+	bool random, no_verify, quiet, json, force;
+	bool live; /* somebody watches */
+};
+void bench_second(const struct bt_load_second *); /* on a terminal, while it runs */
+void bench_text(const struct bt_load *, const struct bt_load_report *, bool live);
+void bench_json(const struct bt_load *, const struct bt_load_report *);
 
 #endif

@@ -116,7 +116,7 @@ static char *default_output(const struct create_args *args, const struct texts *
 	return out;
 }
 
-static int write_all(int fd, const uint8_t *p, size_t n)
+int write_all(int fd, const uint8_t *p, size_t n)
 {
 	while (n > 0) {
 		ssize_t w = write(fd, p, n);
@@ -132,7 +132,7 @@ static int write_all(int fd, const uint8_t *p, size_t n)
 
 /* Written under another name first, so that a full disk leaves no half torrent
  * and an old one stays whole. link() refuses to replace, rename() replaces. */
-static int write_file(const char *path, const uint8_t *p, size_t n, bool force)
+int write_file(const char *path, const uint8_t *p, size_t n, bool force)
 {
 	char *tmp;
 	int fd, r;

@@ -8,7 +8,8 @@
 #include <string.h>
 #include <unistd.h>
 
-static const struct command *const commands[] = { &cmd_get, &cmd_seed, &cmd_create, &cmd_show, &cmd_verify };
+static const struct command *const commands[] = { &cmd_get, &cmd_seed, &cmd_create, &cmd_show, &cmd_verify,
+						 &cmd_bench };
 
 static const struct command *find_command(const char *name)
 {
@@ -38,6 +39,7 @@ static void print_overview(FILE *f)
 	      "  bt create holiday/ -t http://tracker.example/announce\n"
 	      "  bt seed holiday.torrent\n"
 	      "  bt verify debian.torrent -d ~/Downloads\n"
+	      "  bt bench get 127.0.0.1:6881 debian.torrent -c 50\n"
 	      "\n"
 	      "Exit status: 0 success, 1 error, 2 wrong usage, 3 stopped before the end,\n"
 	      "4 data missing or damaged. The manual is bt(1).\n",

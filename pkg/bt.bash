@@ -3,7 +3,7 @@
 _bt() {
 	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} cmd=${COMP_WORDS[1]}
 	if ((COMP_CWORD == 1)) || [[ $cmd == help ]]; then
-		mapfile -t COMPREPLY < <(compgen -W 'get seed create show verify help version' -- "$cur")
+		mapfile -t COMPREPLY < <(compgen -W 'get seed create show verify bench help version' -- "$cur")
 		((COMP_CWORD > 1)) || mapfile -t -O ${#COMPREPLY[@]} COMPREPLY < <(compgen -f -X '!*.torrent' -- "$cur")
 		return
 	fi

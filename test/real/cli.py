@@ -24,7 +24,7 @@ import unicodedata
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
 BT = os.path.abspath(os.environ.get("BT", os.path.join(ROOT, "build", "bt")))
-COMMANDS = ["get", "seed", "create", "show", "verify"]
+COMMANDS = ["get", "seed", "create", "show", "verify", "bench"]
 passed = failed = 0
 children = []  # ended with the test, however it ends
 
