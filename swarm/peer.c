@@ -237,7 +237,7 @@ static void on_hello(struct peer *p, struct slice payload)
 		peer_fail(p, "bad extension handshake");
 		return;
 	}
-	if (p->hello.port && !p->outgoing) { /* where it can be reached later */
+	if (p->hello.port && !p->outgoing && !p->listen_number) { /* where it can be reached later: said once */
 		struct addr a = p->addr;
 		a.port = p->hello.port;
 		struct known *k = addr_is_usable_peer(&a) ? known_add(p->t, &a, true) : NULL;
