@@ -85,7 +85,7 @@ static struct known *known_victim(struct known_set *k, size_t looks)
 	struct known *worst = NULL;
 	for (size_t i = 0; i < k->n && (i < looks || (looks == SIZE_MAX && !worst)); i++) {
 		struct known *c = &k->v[k->hand++ % k->n];
-		if (c->peer || c->suspects || c->wanted || c->banned)
+		if (c->peer || c->blocks || c->wanted || c->banned)
 			continue;
 		if (!worst || less_worth(c, worst))
 			worst = c;

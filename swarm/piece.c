@@ -16,6 +16,22 @@ enum { WRITE_RUN = 64 /* blocks per early write */ };
 
 static uintptr_t writes_of(const struct open_piece *op) { return (uintptr_t)op->user; }
 
+/* A block names its sender, so the sender's number must not become another's. */
+static void name_sender(struct bt_torrent *t, uint32_t number, bool on)
+{
+	struct known *k = known_by_number(t, number);
+	if (k)
+		k->blocks += on ? 1u : -1u;
+}
+
+/* Before the piece is closed or begins anew. */
+static void unname_senders(struct bt_torrent *t, const struct open_piece *op)
+{
+	for (uint32_t b = 0; op && b < op->nblocks; b++)
+		if (op->blocks[b].state == BLOCK_RECEIVED)
+			name_sender(t, op->blocks[b].from, false);
+}
+
 static bool is_frame(uint32_t loc) { return loc != LOC_NONE && loc != LOC_FILE; }
 
 static void frames_back(struct client *c)
@@ -108,6 +124,7 @@ void piece_block_done(struct peer *p, bool was_requested)
 		rx->frame = LOC_NONE;
 		return;
 	}
+	name_sender(t, p->number, true);
 	op = picker_open(t->picker, rx->piece);
 	op->blocks[b].loc = rx->in_place ? LOC_FILE : rx->frame;
 	rx->frame = LOC_NONE;
@@ -123,11 +140,8 @@ void piece_block_done(struct peer *p, bool was_requested)
 static void suspect_drop(struct bt_torrent *t, uint32_t i)
 {
 	struct suspect *s = &t->suspects[i];
-	for (uint32_t b = 0; b < s->nblocks; b++) {
-		struct known *k = known_by_number(t, s->from[b]);
-		if (k)
-			k->suspects--;
-	}
+	for (uint32_t b = 0; b < s->nblocks; b++)
+		name_sender(t, s->from[b], false);
 	free(s->sums);
 	free(s->from);
 	*s = t->suspects[--t->nsuspects];
@@ -150,9 +164,7 @@ static void suspect_add(struct bt_torrent *t, const struct open_piece *op, const
 	memcpy(s.sums, sums, op->nblocks * sizeof(*sums));
 	for (uint32_t b = 0; b < op->nblocks; b++) {
 		s.from[b] = op->blocks[b].from;
-		struct known *k = known_by_number(t, s.from[b]);
-		if (k)
-			k->suspects++;
+		name_sender(t, s.from[b], true);
 	}
 	t->suspects[t->nsuspects++] = s;
 }
@@ -192,6 +204,7 @@ static void piece_bad(struct bt_torrent *t, uint32_t piece, const uint64_t *sums
 	else if (sums && n == op->nblocks)
 		suspect_add(t, op, sums);
 	op->failed_before = true;
+	unname_senders(t, op);
 	picker_reset(t->picker, piece);
 	requests_wake(t);
 }
@@ -199,8 +212,8 @@ static void piece_bad(struct bt_torrent *t, uint32_t piece, const uint64_t *sums
 static void piece_lost(struct bt_torrent *t, uint32_t piece)
 {
 	if (!picker_has(t->picker, piece)) { /* never stored */
-		if (picker_open(t->picker, piece))
-			picker_reset(t->picker, piece);
+		unname_senders(t, picker_open(t->picker, piece));
+		picker_reset(t->picker, piece);
 	} else {
 		picker_set_lost(t->picker, piece);
 		t->npieces_have--;
@@ -228,6 +241,7 @@ void piece_on_check(struct bt_torrent *t, uint32_t piece, enum store_result resu
 	switch (result) {
 	case STORE_OK:
 		suspects_judge(t, piece, sums, n);
+		unname_senders(t, picker_open(t->picker, piece));
 		picker_set_have(t->picker, piece);
 		t->npieces_have++;
 		t->have_size += picker_piece_len(t->picker, piece);
@@ -316,6 +330,7 @@ static void give_up(void *arg, struct open_piece *op)
 			continue;
 		disk_frame_put(h->t->c->disk, op->blocks[b].loc);
 		h->t->wasted += picker_block(h->t->picker, index, b).len;
+		name_sender(h->t, op->blocks[b].from, false);
 		picker_give_up(h->t->picker, index, b); /* may be the end of op */
 		h->left--;
 	}

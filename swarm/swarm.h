@@ -123,7 +123,7 @@ struct known {
 	struct peer *peer;     /* connected or connecting */
 	uint64_t retry_ms;     /* not before */
 	uint32_t priority;     /* BEP 40 */
-	uint32_t suspects;     /* blocks in smart-ban records that name it: the slot may not be reused */
+	uint32_t blocks;       /* of open pieces and smart-ban records that name it: the slot may not be reused */
 	uint8_t fails;
 	bool listens;          /* addr accepts connections as far as we know */
 	bool banned, seed, wanted /* --peer: tried for ever */;

@@ -139,8 +139,75 @@ static void test_frames_held(void)
 	made_free(&m);
 }
 
+/* Where a peer says it listens is kept for later, once: not a slot of the table for
+ * each word it ever said, locked for ever. */
+static void test_many_listen_ports(void)
+{
+	struct rig r;
+	struct made m;
+	struct fake f;
+	size_t locked = 0;
+
+	rig_init(&r, 2 << 20);
+	make(&m, "a", 16384, 16384);
+	struct bt_torrent *t = rig_add(&r, &m);
+	fake_open(&r, &f, t, addr4(1, 1, 1000), F_EXT);
+	for (int i = 0; i < 12; i++) {
+		char hello[32];
+		put_ext(&f, 0, hello, (size_t)snprintf(hello, sizeof(hello), "d1:pi%dee", 2000 + i));
+		turns(&r, 2);
+	}
+	CHECK(fake_peer(&f));
+	fake_close(&r, &f);
+	for (size_t i = 0; i < t->known.n; i++)
+		locked += t->known.v[i].peer != NULL;
+	CHECK(t->known.n > 1 && locked == 0);
+	rig_release(&r);
+	made_free(&m);
+}
+
+static void fill_known(struct bt_torrent *t)
+{
+	for (uint32_t i = 0; t->known.n < KNOWN_MAX; i++)
+		known_add(t, &(struct addr){ .ip = { 10, 1, (uint8_t)(i >> 8), (uint8_t)i }, .port = 1 }, true);
+}
+
+/* Who sent which block is remembered by number. One sends wrong data and goes; the
+ * table is full, and somebody else is about to get his place in it. */
+static void test_number_of_another(void)
+{
+	struct rig r;
+	struct made m;
+	struct fake liar, honest;
+	uint8_t q[16];
+
+	rig_init(&r, 2 << 20);
+	make(&m, "a", 32768, 32768);
+	struct bt_torrent *t = rig_add(&r, &m);
+	fake_open(&r, &liar, t, addr4(1, 1, 1000), 0);
+	offer_all(&r, &liar);
+	CHECK(next_msg(&liar, WIRE_REQUEST, q));
+	put_piece(&liar, &m, 0, get_u32(q + 4), BLOCK_LEN, true);
+	turns(&r, 2);
+	fake_close(&r, &liar);
+	fill_known(t);
+	t->known.hand = 0; /* the next to be given away is the liar's: the others have given something, too */
+	for (size_t i = 1; i < t->known.n; i++)
+		t->known.v[i].gave = true;
+	CHECK(addr_eq(&t->known.v[0].addr, &liar.addr));
+	fake_open(&r, &honest, t, addr4(2, 2, 1000), 0);
+	offer_all(&r, &honest);
+	CHECK(UNTIL(&r, (serve(&honest, &m, false), t->seeding), 1000));
+	CHECK(r.seen[BT_EV_WARNING] == 0 || !strstr(r.text[BT_EV_WARNING], "10.0.2.2"));
+	fake_close(&r, &honest);
+	rig_release(&r);
+	made_free(&m);
+}
+
 int main(void)
 {
+	test_many_listen_ports();
+	test_number_of_another();
 	test_last_block_held();
 	test_all_were_silent();
 	test_frames_held();
