@@ -12,7 +12,7 @@ static void spoil(const char *path, off_t off)
 	int fd = open(path, O_RDWR);
 	struct timespec times[2];
 	struct stat st;
-	uint8_t b;
+	uint8_t b = 0;
 
 	CHECK(fd >= 0 && fstat(fd, &st) == 0 && pread(fd, &b, 1, off) == 1);
 	b ^= 1;

@@ -293,6 +293,6 @@ int main(void)
 	test_changes();
 	CHECK(open_fds() == before);
 	CHECK(chdir("/") == 0);
-	(void)nftw(top, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+	(void)nftw(top, remove_one, 200, FTW_DEPTH | FTW_PHYS); /* musl goes no deeper than it may open */
 	return test_done();
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* What peers can do to a torrent with well-formed messages only: make it work
  * for nothing, hold what others need, have somebody else accused. Each case was
- * a fault once. */
+ * a fault once. Needs 64 MiB. */
 #include "test/unit/swarm/rig.h"
 
 /* Fifteen bytes that cost a walk over all pieces: "have all" makes the bit field
