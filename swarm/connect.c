@@ -14,6 +14,8 @@
 enum {
 	DIAL_BURST = KNOWN_CHOOSE_MAX, DIAL_PAUSE_MS = 100, DIAL_RETRY_MS = 1000 /* out of descriptors */,
 	CROSSING_MS = 5000,
+	FEW_PEERS = 20,       /* fewer while downloading, and nobody left to dial: trackers are asked for more, */
+	MORE_PEERS_MS = 60000, /* as often as they allow, which is looked at this often */
 	ROOM_LOOKS = 32,      /* peers looked at for one that may go: each newcomer costs no more */
 	ROOM_AGE_MS = 60000,  /* who came later may stay */
 	PENDING_AGE_MS = 1000, /* without a handshake; then it may have to go for another */
@@ -241,6 +243,10 @@ void connect_on_timer(struct timer *timer)
 		}
 		t->dialled_ms = c->net.now_ms;
 		n = known_choose(t, best, min_size(room, DIAL_BURST), &wait);
+		if (n == 0 && !t->seeding && t->npeers + t->nhalf_open < FEW_PEERS) {
+			announcer_more_peers(t->announcer);
+			wait = min_u64(wait, MORE_PEERS_MS);
+		}
 	}
 	for (size_t i = 0; i < n; i++) {
 		wait = DIAL_PAUSE_MS;
@@ -331,6 +337,17 @@ static void send_handshake(struct peer *p)
 		peer_fail(p, "connection lost");
 }
 
+/* What `lost` dialled is where the client of `kept` listens: not to be dialled again. */
+static void inherit(struct peer *kept, struct peer *lost)
+{
+	struct known *k = peer_known(lost);
+	if (!k || !lost->outgoing || kept->listen_number)
+		return;
+	k->peer = kept;
+	kept->listen_number = lost->number;
+	lost->number = 0;
+}
+
 /* A second connection to the same client. Keep the older one, unless both ends
  * dialled at about the same time: then the one the higher peer id dialled. */
 static bool settle_duplicate(struct peer *p)
@@ -341,9 +358,11 @@ static bool settle_duplicate(struct peer *p)
 	bool crossing = old->outgoing != p->outgoing && p->c->net.now_ms - old->since_ms < CROSSING_MS;
 	bool ours_wins = memcmp(p->c->peer_id, p->id, 20) > 0;
 	if (crossing && p->outgoing == ours_wins) {
+		inherit(p, old);
 		peer_fail(old, "second connection");
 		return true;
 	}
+	inherit(old, p);
 	peer_fail(p, "second connection");
 	return false;
 }
