@@ -68,7 +68,7 @@ static void test_side_by_side(void)
 	CHECK(UNTIL(f.seen[BT_EV_DONE], 8000, &a, &b, &c, &d, &e, &f, &g));
 	/* two seconds and more after both dialled: one connection, found at the first try */
 	CHECK(stats_of(tf).down == SIZE && stats_of(te).up == SIZE);
-	CHECK(e.second + f.second <= 4);
+	CHECK(e.second + f.second <= 2);
 	CHECK(stats_of(tf).peers <= 1 && stats_of(te).peers <= 1);
 	/* a call to itself: noticed at both ends, not tried again */
 	CHECK(g.ourselves >= 1 && g.ourselves <= 2);
