@@ -24,6 +24,7 @@ void choke_consider(struct peer *p)
 static void choke(struct peer *p)
 {
 	p->am_choking = true;
+	p->waits_since_ms = p->c->net.now_ms;
 	choke_consider(p);
 	wire_put_simple(&p->out, WIRE_CHOKE);
 	upload_drop_all(p, true);
@@ -64,6 +65,7 @@ void choke_run(struct bt_torrent *t)
 			.up_rate = rate_get(&p->up, now),
 			.sent_since_unchoke = p->sent_since_unchoke,
 			.connected_ms = now - p->since_ms,
+			.waiting_ms = p->am_choking ? now - p->waits_since_ms : 0,
 			.interested = p->peer_interested,
 			.unchoked = !p->am_choking,
 			.snubbed = p->snubbed,

@@ -308,6 +308,8 @@ void peer_on_message(struct peer *p, const struct wire_msg *m)
 		peer_flush_later(p);
 		return;
 	case WIRE_INTERESTED:
+		if (!p->peer_interested)
+			p->waits_since_ms = p->c->net.now_ms;
 		p->peer_interested = true;
 		choke_consider(p);
 		if (p->am_choking)

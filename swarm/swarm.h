@@ -306,6 +306,7 @@ struct peer {
 
 	struct rate down, up;
 	uint64_t sent_since_unchoke;
+	uint64_t waits_since_ms;  /* for an unchoke: choked and interested since */
 };
 
 /* peer.c */
