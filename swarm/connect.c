@@ -6,6 +6,7 @@
  * When the client is full a newcomer of higher canonical priority (BEP 40)
  * replaces an idle peer of lower. */
 #include "swarm/swarm.h"
+#include "torrent/metainfo.h"
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -20,6 +21,9 @@ enum {
 	ROOM_AGE_MS = 60000,  /* who came later may stay */
 	PENDING_AGE_MS = 1000, /* without a handshake; then it may have to go for another */
 };
+
+_Static_assert(IN_MAX >= META_MAX_PIECES / 8 + 5 && IN_MAX >= WIRE_EXTENDED_MAX + 4 && IN_MAX >= WIRE_UNKNOWN_MAX + 4,
+	       "every message that is kept until it is whole");
 
 static void on_close(struct later *l);
 static void on_event(struct ev *ev, uint32_t events);
@@ -48,7 +52,7 @@ static struct peer *peer_new(struct client *c, int fd, const struct addr *addr, 
 	later_init(&p->flush, peer_on_flush);
 	later_init(&p->closer, on_close);
 	timer_init(&p->timer, peer_on_timer);
-	buf_init(&p->in, WIRE_EXTENDED_MAX + 16);
+	buf_init(&p->in, IN_MAX);
 	buf_init(&p->out, OUT_MAX);
 	if (ev_add(&c->net, &p->ev, fd, outgoing ? EPOLLOUT : EPOLLIN, on_event)) {
 		free(p);

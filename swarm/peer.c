@@ -69,21 +69,27 @@ void peer_update_interest(struct peer *p)
 		peer_fail(p, "both complete");
 }
 
-/* Haves wait in the torrent's log until here: told to the peer, or counted off. */
+/* Haves wait in the torrent's log, not in the queue of each peer: a slow reader of a
+ * large torrent is told as fast as it reads. */
+static void tell_haves(struct peer *p)
+{
+	struct bt_torrent *t = p->t;
+	for (; p->have_told < t->have_log_len && p->out.n < HAVES_AHEAD; p->have_told++) {
+		uint32_t piece = t->have_log[p->have_told];
+		if (!peer_has(p, piece) && picker_has(t->picker, piece))
+			wire_put_have(&p->out, piece);
+	}
+}
+
+/* Counts off what was had since. To be called before what it has or we have changes. */
 void peer_catch_up(struct peer *p)
 {
 	struct bt_torrent *t = p->t;
 	if (p->have_seen == t->have_log_len)
 		return;
-	for (; p->have_seen < t->have_log_len; p->have_seen++) {
-		uint32_t piece = t->have_log[p->have_seen];
-		if (peer_has(p, piece)) {
-			if (p->nwanted)
-				p->nwanted--;
-		} else if (picker_has(t->picker, piece)) {
-			wire_put_have(&p->out, piece);
-		}
-	}
+	for (; p->have_seen < t->have_log_len; p->have_seen++)
+		if (peer_has(p, t->have_log[p->have_seen]) && p->nwanted)
+			p->nwanted--;
 	peer_flush_later(p);
 	peer_update_interest(p);
 }
@@ -367,7 +373,7 @@ void peer_start(struct peer *p)
 	p->state = PEER_READY;
 	p->since_ms = p->last_in_ms = p->last_out_ms = p->c->net.now_ms;
 	p->am_choking = p->peer_choking = true;
-	p->have_seen = t->have_log_len;
+	p->have_seen = p->have_told = t->have_log_len;
 	p->req_target = REQUESTS_MIN;
 	p->scatter = 2;
 	if (p->fast && t->npieces_have == t->limits.pieces)
@@ -394,9 +400,16 @@ void peer_start(struct peer *p)
 
 /* ---- output and timers ---- */
 
+/* One who does not read our answers is not read from: its questions wait in its own
+ * memory. Never for our bitfield alone, or two such ends could wait for each other. */
+static bool answers_pile_up(const struct peer *p)
+{
+	return p->out.n > OUT_PAUSE + bits_len(p->t->limits.pieces);
+}
+
 void peer_arm(struct peer *p)
 {
-	bool wait = list_linked(&p->on_frame_waiting) || list_linked(&p->on_down_waiting);
+	bool wait = list_linked(&p->on_frame_waiting) || list_linked(&p->on_down_waiting) || answers_pile_up(p);
 	ev_mod(&p->ev, (wait ? 0 : EPOLLIN) | (p->ev.events & EPOLLOUT));
 }
 
@@ -406,9 +419,12 @@ void peer_on_flush(struct later *l)
 	if (p->why || p->state != PEER_READY)
 		return;
 	peer_refill(p);
+	tell_haves(p);
 	bool full = upload_send(p);
 	if (p->why)
 		return;
+	if (!full && p->have_told < p->t->have_log_len)
+		peer_flush_later(p);
 	if (p->out.failed) {
 		peer_fail(p, "output queue full");
 		return;

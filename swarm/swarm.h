@@ -37,7 +37,10 @@ enum {
 	REQUESTS_MAX = 2000,       /* blocks on order at one peer */
 	REQUESTS_MIN = 8,          /* enough to keep a DSL line busy while rates are unknown */
 	UPLOADS_MAX = 512,         /* requests we queue per peer; told in `reqq` */
+	IN_MAX = 260 * 1024,       /* an incomplete message: a bitfield of 2 M pieces is the longest */
 	OUT_MAX = 512 * 1024,      /* control bytes queued to one peer: a bitfield of 2 M pieces fits */
+	OUT_PAUSE = 64 * 1024,     /* of them beyond a bitfield, when we stop to read from it */
+	HAVES_AHEAD = 16 * 1024,   /* of them, when haves wait in the log */
 	SCATTER_MAX = 64,          /* blocks one readv may fill: 1 MiB */
 	SEND_TURN_MAX = 1 << 20,   /* bytes sent to one peer per turn */
 	READ_CHUNK = 64 * 1024,    /* plain reads, when no block is expected */
@@ -277,7 +280,7 @@ struct peer {
 	bool has_all;
 	uint32_t nhave;
 	uint32_t nwanted;         /* of those, pieces we want */
-	size_t have_seen;         /* cursor in t->have_log: told and counted up to here */
+	size_t have_seen, have_told; /* cursors in t->have_log: counted, told up to there */
 	uint32_t fast_in[FAST_IN_MAX], nfast_in;
 	uint32_t suggested[FAST_IN_MAX], nsuggested;
 	uint32_t fast_out[FAST_SET], nfast_out, fast_served;

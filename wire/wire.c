@@ -46,9 +46,9 @@ static const struct rule {
 };
 static const struct rule unknown_rule = { SHAPE_UNKNOWN, 1, WIRE_UNKNOWN_MAX };
 
-_Static_assert(WIRE_EXTENDED_MAX >= 9 + WIRE_BLOCK_MAX,
-	       "an extended message is the longest of the fixed bounds");
-_Static_assert(WIRE_EXTENDED_MAX < 0x7fffffff - 4, "wire_next returns int");
+#define LONGEST (9 + WIRE_BLOCK_MAX) /* of the fixed bounds */
+_Static_assert(LONGEST >= WIRE_EXTENDED_MAX && LONGEST >= WIRE_UNKNOWN_MAX, "the longest of the fixed bounds");
+_Static_assert(LONGEST < 0x7fffffff - 4, "wire_next returns int");
 
 static struct rule rule_of(uint8_t id, const struct wire_limits *lim)
 {
@@ -129,7 +129,7 @@ int wire_next(struct slice in, const struct wire_limits *lim, struct wire_msg *m
 		return 4;
 	}
 	/* Before the id is known: longer than anything? */
-	if (len > WIRE_EXTENDED_MAX && len > 1 + bits_len(lim->pieces))
+	if (len > LONGEST && len > 1 + bits_len(lim->pieces))
 		return refuse(why, "message too long");
 	*need = 5;
 	if (in.n < 5)

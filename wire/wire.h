@@ -36,7 +36,7 @@ enum wire_type {
 };
 
 #define WIRE_BLOCK_MAX (128u << 10)    /* longest block others may ask us for */
-#define WIRE_EXTENDED_MAX (1u << 20)   /* longest extended message we take */
+#define WIRE_EXTENDED_MAX (1u << 16)   /* longest extended message we take: metadata come by 16 KiB (BEP 9) */
 #define WIRE_UNKNOWN_MAX (1u << 16)
 #define WIRE_PIECE_HEAD 13             /* length, id, index, begin */
 

@@ -166,6 +166,94 @@ static void test_many_listen_ports(void)
 	made_free(&m);
 }
 
+/* Who does not read the answers is not asked for more questions: what waits for one
+ * peer stays small, and two hundred of them fit a router. */
+static void test_answers_not_read(void)
+{
+	struct rig r;
+	struct made m;
+	struct fake f;
+	size_t most = 0;
+
+	rig_init(&r, 2 << 20);
+	make(&m, "a", 4 << 20, 16384);
+	struct bt_torrent *t = rig_seed(&r, &m);
+	fake_open(&r, &f, t, addr4(1, 1, 1000), F_FAST);
+	for (uint32_t i = 0; i < 60000; i++)
+		put_words(&f, WIRE_REQUEST, 100 + i % 100, 0, 16384, 3); /* choked: each is refused */
+	for (int i = 0; i < 200; i++) {
+		turns(&r, 1);
+		most = fake_peer(&f) && f.p->out.cap > most ? f.p->out.cap : most;
+	}
+	CHECK(fake_peer(&f) && most <= 256 << 10);
+	CHECK(UNTIL(&r, (get(&f), f.got.n >= 60000 * 17), 5000)); /* and is answered when it reads */
+	CHECK(fake_peer(&f) && f.p->out.cap <= 4096);
+	fake_close(&r, &f);
+	rig_release(&r);
+	made_free(&m);
+}
+
+/* Haves for a slow reader wait in the log all peers share, not in its queue. */
+static void test_haves_not_read(void)
+{
+	enum { N = 200000 };
+	struct rig r;
+	struct made m;
+	struct fake f;
+	size_t most = 0;
+	uint32_t told = 0;
+
+	rig_init(&r, 2 << 20);
+	make(&m, "a", N + 10, 1);
+	struct bt_torrent *t = rig_add(&r, &m);
+	fake_open(&r, &f, t, addr4(1, 1, 1000), 0);
+	for (uint32_t i = 0; i < N; i++)
+		piece_on_check(t, i, STORE_OK, NULL, 0);
+	for (int i = 0; i < 60; i++) {
+		turn(&r, 5);
+		most = fake_peer(&f) && f.p->out.cap > most ? f.p->out.cap : most;
+	}
+	CHECK(fake_peer(&f) && most <= 64 << 10);
+	CHECK(UNTIL(&r, (told += (uint32_t)count_msgs(&f, WIRE_HAVE), told >= N), 5000));
+	CHECK(told == N);
+	fake_close(&r, &f);
+	rig_release(&r);
+	made_free(&m);
+}
+
+/* A message that never ends takes no more memory than messages need. */
+static void test_half_a_message(void)
+{
+	struct rig r;
+	struct made m;
+	struct fake f;
+	static uint8_t zeros[100000];
+	size_t most = 0;
+
+	rig_init(&r, 2 << 20);
+	make(&m, "a", 4 << 20, 16384);
+	struct bt_torrent *t = rig_add(&r, &m);
+	for (uint32_t len = 60000; len <= 1 << 20; len *= 2) {
+		uint8_t head[6];
+		fake_open(&r, &f, t, addr4(1, 1, 1000), F_EXT);
+		put_u32(head, len);
+		head[4] = WIRE_EXTENDED;
+		head[5] = 9;
+		put(&f, head, sizeof(head));
+		for (uint32_t left = len - 3, n; left; left -= n) {
+			n = left < sizeof(zeros) ? left : (uint32_t)sizeof(zeros);
+			put(&f, zeros, n);
+		}
+		turns(&r, 50);
+		if (fake_peer(&f))
+			most = f.p->in.cap > most ? f.p->in.cap : most;
+		fake_close(&r, &f);
+	}
+	CHECK(most > 0 && most <= 80 << 10);
+	rig_release(&r);
+	made_free(&m);
+}
+
 static void fill_known(struct bt_torrent *t)
 {
 	for (uint32_t i = 0; t->known.n < KNOWN_MAX; i++)
@@ -206,6 +294,9 @@ static void test_number_of_another(void)
 
 int main(void)
 {
+	test_answers_not_read();
+	test_haves_not_read();
+	test_half_a_message();
 	test_many_listen_ports();
 	test_number_of_another();
 	test_last_block_held();

@@ -172,7 +172,7 @@ static void large_torrent(struct buf *b)
 static void lengths(struct buf *b)
 {
 	for (unsigned id = 0; id < 256; id++)
-		for (uint32_t len = 1; len <= WIRE_EXTENDED_MAX + 1; len = len < 40 ? len + 1 : len * 2 - 1) {
+		for (uint32_t len = 1; len <= 4 * WIRE_BLOCK_MAX; len = len < 40 ? len + 1 : len * 2 - 1) {
 			bool good;
 			switch (id) {
 			case WIRE_CHOKE: case WIRE_UNCHOKE: case WIRE_INTERESTED: case WIRE_NOT_INTERESTED:
@@ -198,14 +198,14 @@ static void lengths(struct buf *b)
 static void too_long(struct buf *b)
 {
 	struct wire_msg m;
-	static const uint32_t bad[] = { 0xffffffff, 0x80000000, 0x7fffffff, WIRE_EXTENDED_MAX + 1, 0x13426974 };
+	static const uint32_t bad[] = { 0xffffffff, 0x80000000, 0x7fffffff, 9 + WIRE_BLOCK_MAX + 1, 0x13426974 };
 	for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
 		buf_u32(b, bad[i]);
 		CHECK(next(slice_of(b->p, 3), &m) == 0);
 		CHECK(next(slice_of(b->p, 4), &m) == -1);
 		buf_clear(b);
 	}
-	buf_u32(b, WIRE_EXTENDED_MAX);
+	buf_u32(b, 9 + WIRE_BLOCK_MAX);
 	CHECK(next(slice_of(b->p, 4), &m) == 0);
 	buf_clear(b);
 }
