@@ -156,6 +156,11 @@ class Proc:
             return f.read()[-n:].decode("utf-8", "replace")
 
 
+# ended from outside: still by way of atexit, so that nothing is left running
+for _sig in (signal.SIGTERM, signal.SIGHUP):
+    signal.signal(_sig, lambda number, frame: sys.exit(128 + number))
+
+
 @atexit.register
 def _stop_all():
     for p in Proc.all:
