@@ -120,6 +120,7 @@ static bool in_memory(int fd)
 static int load(struct kstore *ks, const struct msg *m, int *fd)
 {
 	const struct flat_file *f = &ks->flat.files[m->index];
+	uint64_t size = m->size;
 	struct stat st;
 
 	/* What we only seed nobody may change. Pages that are in memory don't come here. */
@@ -130,16 +131,19 @@ static int load(struct kstore *ks, const struct msg *m, int *fd)
 		return *fd;
 	if (fstat(*fd, &st) < 0)
 		return -errno;
-	if ((uint64_t)st.st_size < m->off + m->size) /* still growing beyond it is fine */
+	/* A file that grows, or of which only the end of a piece is wanted, is shorter
+	 * than it will be; what the loop will send must be there. */
+	if ((uint64_t)st.st_size < m->off + m->total)
 		return -ENODATA;
-	return files_load(ks->files, f->off + m->off, (size_t)m->size);
+	size = min_u64(size, (uint64_t)st.st_size - m->off);
+	return files_load(ks->files, f->off + m->off, (size_t)size);
 }
 
 static int load_take(struct keeper *k, struct kstore *ks, const struct msg *m)
 {
 	int fd = -1, err;
 
-	if (!range_valid(ks, m) || m->size > SIZE_MAX)
+	if (!range_valid(ks, m) || m->size > SIZE_MAX || m->total == 0 || m->total > m->size)
 		return -EPROTO;
 	err = ks->dead ? -EIO : load(ks, m, &fd);
 	if (err && !ks->dead) {

@@ -38,6 +38,7 @@ struct load { /* run.c: a read the keeper has or will get */
 	struct store *s;
 	uint32_t file;
 	uint64_t off, len; /* in the file */
+	uint32_t need;     /* of len: the rest is read ahead, if the file is that long */
 };
 
 struct recent_load { /* run.c: where residency can't be asked */

@@ -20,7 +20,8 @@ enum msg_type {
 	MSG_CHECK,    /* index, total blocks, first and n of the locs in this part; flags: sums wanted */
 	MSG_WRITE,    /* index, first, n frames */
 	MSG_WINDOW,   /* index = file, off and size in it: allocate, answer with a descriptor */
-	MSG_LOAD,     /* index = file, off and size in it: fetch; flags: send a descriptor too */
+	MSG_LOAD,     /* index = file, off and size in it: fetch; total = bytes of it that must be there; flags: send a
+		       * descriptor too */
 	MSG_SUSPECT,  /* off: something is wrong with the file there */
 	MSG_PROBE,    /* is there space again? */
 	MSG_SYNC,

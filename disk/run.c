@@ -125,6 +125,7 @@ static void send_loads(struct disk *d)
 		m->index = l->file;
 		m->off = l->off;
 		m->size = l->len;
+		m->total = l->need;
 		m->flags = fd_find(l->s, l->file) ? 0 : MSG_WANT_FD;
 		disk_send(d);
 	}
@@ -152,6 +153,7 @@ static void load(struct store *s, uint32_t file, uint64_t off, size_t len)
 	l->s = s;
 	l->file = file;
 	l->off = off;
+	l->need = (uint32_t)len;
 	l->len = min_u64((len + LOAD_ROUND - 1) / LOAD_ROUND * LOAD_ROUND, s->flat.files[file].len - off);
 	list_push_back(&d->loads, &l->on_loads);
 	send_loads(d);
