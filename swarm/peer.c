@@ -57,6 +57,17 @@ static void count_seed(struct peer *p)
 		l->seed = seed;
 }
 
+/* Neither can give the other anything: also not dialled while that lasts. */
+static void part_as_seeds(struct peer *p)
+{
+	struct known *k = peer_known(p), *l = known_by_number(p->t, p->listen_number);
+	if (k)
+		k->seed = true;
+	if (l)
+		l->seed = true;
+	peer_fail(p, "both complete");
+}
+
 void peer_update_interest(struct peer *p)
 {
 	bool want = p->nwanted > 0 && !p->t->seeding;
@@ -66,7 +77,7 @@ void peer_update_interest(struct peer *p)
 		peer_flush_later(p);
 	}
 	if (p->t->seeding && (peer_is_seed(p) || p->hello.upload_only))
-		peer_fail(p, "both complete");
+		part_as_seeds(p);
 }
 
 /* Haves wait in the torrent's log, not in the queue of each peer: a slow reader of a
@@ -235,6 +246,16 @@ static void send_hello(struct peer *p)
 		.peer = &p->addr,
 	};
 	ext_put_hello(&p->out, &hello);
+}
+
+/* Again when upload_only changes: who has chosen some files only is a seed that
+ * haves don't show (BEP 21). */
+void peer_tell_upload_only(struct peer *p)
+{
+	if (p->extended && p->t->npieces_have < p->t->limits.pieces) {
+		send_hello(p);
+		peer_flush_later(p);
+	}
 }
 
 static void on_hello(struct peer *p, struct slice payload)

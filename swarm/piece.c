@@ -218,6 +218,7 @@ static void piece_lost(struct bt_torrent *t, uint32_t piece)
 		picker_set_lost(t->picker, piece);
 		t->npieces_have--;
 		t->have_size -= picker_piece_len(t->picker, piece);
+		bool was_seed = t->seeding;
 		t->seeding = t->synced = false;
 		if (t->state == BT_SEEDING)
 			t->state = BT_DOWNLOADING;
@@ -228,6 +229,8 @@ static void piece_lost(struct bt_torrent *t, uint32_t piece)
 				continue;
 			peer_catch_up(p);
 			peer_send_dont_have(p, piece);
+			if (was_seed)
+				peer_tell_upload_only(p);
 			if (peer_has(p, piece))
 				p->nwanted++;
 			peer_update_interest(p);

@@ -323,6 +323,7 @@ void peer_catch_up(struct peer *);              /* haves of the log: tell and co
 void peer_set_timer(struct peer *);
 bool peer_is_seed(const struct peer *);
 void peer_send_dont_have(struct peer *, uint32_t piece);
+void peer_tell_upload_only(struct peer *);      /* t->seeding changed */
 void peer_arm(struct peer *);                   /* events as its queues ask for */
 void peer_on_flush(struct later *);
 void peer_on_timer(struct timer *);

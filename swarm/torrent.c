@@ -457,6 +457,7 @@ static void become_seed(struct bt_torrent *t)
 		if (p->state != PEER_READY)
 			continue;
 		peer_catch_up(p);
+		peer_tell_upload_only(p);
 		peer_update_interest(p);
 	}
 	if (!t->was_complete)
