@@ -194,6 +194,41 @@ static void test_ratio(void)
 	remove_tree(at("c"));
 }
 
+/* Each has the only file it wanted: they notice it, though neither is complete. */
+static void test_partial_seeds(void)
+{
+	const char *path = at("seed/two");
+	struct bt_publish pub = { .paths = &path, .npaths = 1, .piece_len = 16384 };
+	struct end a, b, c;
+	struct bt_torrent *tb, *tc;
+	struct bt_meta *m;
+	const char *peer;
+
+	put_file(at("seed/two/1"), 1, 100000);
+	put_file(at("seed/two/2"), 2, 200000);
+	path = at("seed/two");
+	m = publish(&pub);
+	start(&a, "seed", &local);
+	start(&b, "b", &local);
+	start(&c, "c", &local);
+	seed(&a, m);
+	CHECK(UNTIL(a.seen[BT_EV_DONE], 5000, &a));
+	peer = address(&a, "127.0.0.1");
+	tb = add_to(&b, (struct bt_add){ .meta = m, .peers = &peer, .npeers = 1, .seed_ratio = -1, .files = "1" });
+	CHECK(UNTIL(b.seen[BT_EV_DONE], 5000, &a, &b));
+	finish(&a);
+	CHECK(stats_of(tb).pieces_have < m->pieces);
+	peer = address(&b, "127.0.0.1");
+	tc = add_to(&c, (struct bt_add){ .meta = m, .peers = &peer, .npeers = 1, .seed_ratio = -1, .files = "1" });
+	CHECK(UNTIL(c.seen[BT_EV_DONE], 5000, &b, &c));
+	CHECK(UNTIL(stats_of(tb).peers == 0 && stats_of(tc).peers == 0, 3000, &b, &c));
+	CHECK(stats_of(tb).up == stats_of(tc).down);
+	finish(&b), finish(&c);
+	bt_meta_free(m);
+	remove_tree(at("b"));
+	remove_tree(at("c"));
+}
+
 /* Never more connections than were allowed, in and out. */
 static void test_max_peers(void)
 {
@@ -287,6 +322,7 @@ int main(void)
 	test_addresses();
 	test_wrong_family();
 	test_ratio();
+	test_partial_seeds();
 	test_max_peers();
 	test_crowded_pool();
 	return end_tests(fds);
