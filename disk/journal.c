@@ -561,7 +561,7 @@ int journal_open(struct journal **out, const struct journal_opts *o, struct jour
 		created = false; /* it is theirs now */
 	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
 		r = -ENXIO;
-	if (r == 0 || r == -EROFS || r == -EACCES || r == -EPERM) {
+	if (r == 0 || r == -EROFS || r == -EACCES || r == -EPERM || r == -EBUSY) {
 		int e = load(fd, &l, s, &half, &gen);
 
 		r = e < 0 ? e : r;

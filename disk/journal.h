@@ -49,7 +49,8 @@ struct journal_opts {
  * geometry) counts as not found and is replaced. With an error (read-only
  * volume, no space) *out still holds what could be read and *j is NULL. One
  * process at a time: a keeper that is still finishing is waited for, five
- * seconds at most, then -EBUSY: somebody else writes to these files.
+ * seconds at most, then -EBUSY: somebody else writes to these files, and *out holds
+ * what he has written down.
  * The journal goes on with what it read: what turns out untrue has to be
  * withdrawn by journal_lost. */
 int journal_open(struct journal **, const struct journal_opts *, struct journal_state *out) BT_MUST_USE;

@@ -156,10 +156,12 @@ static int open_journal(struct kstore *ks, struct journal_state *js)
 	return err;
 }
 
-/* Work goes on without a journal; on a read-only volume nobody expected one. */
+/* Work goes on without a journal; on a read-only volume nobody expected one, nor who
+ * only reads beside another bt. */
 static void warn_journal(struct kstore *ks, int err)
 {
-	bool expected = err == -EROFS || ((ks->flat.h->flags & FLAT_READ_ONLY) && (err == -EACCES || err == -EPERM));
+	bool expected = err == -EROFS || ((ks->flat.h->flags & FLAT_READ_ONLY) &&
+					  (err == -EACCES || err == -EPERM || err == -EBUSY));
 
 	ks->journal = NULL;
 	if (!expected && !ks->warning && asprintf(&ks->warning, "cannot write the journal, so the next start "
@@ -190,6 +192,11 @@ static int open_parts(struct kstore *ks, int fd, char what[MSG_WHAT_MAX])
 	}
 	if (!(ks->flat.h->flags & FLAT_CHECK_ONLY)) {
 		err = open_journal(ks, &js);
+		if (err == -EBUSY && !(ks->flat.h->flags & FLAT_READ_ONLY)) { /* two writers would spoil each other's pieces */
+			snprintf(what, MSG_WHAT_MAX, "another bt is using %s", ks->flat.text + ks->flat.h->dir);
+			journal_state_release(&js);
+			return err;
+		}
 		if (err)
 			warn_journal(ks, err);
 	}
