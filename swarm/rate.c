@@ -6,7 +6,7 @@
 
 static void rate_advance(struct rate *r, uint64_t now_ms)
 {
-	if (r->since_ms == 0 || r->total == 0) { /* silence before the first byte is no rate */
+	if (r->total == 0) { /* silence before the first byte is no rate */
 		r->since_ms = now_ms;
 		return;
 	}
