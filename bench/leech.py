@@ -73,9 +73,11 @@ def connect(torrent, source, target):
             raise Refused(f"has {len(have)} of {torrent['pieces']} pieces")
         piece = random.randrange(torrent["pieces"])
         blocks = blocks_of(piece, torrent)
-        s.sendall(encode(blocks))
-        data = {}
+        data, asked = {}, 0
         while len(data) < len(blocks):
+            if len(data) == asked:
+                s.sendall(encode(blocks[asked:asked + 64]))
+                asked = min(asked + 64, len(blocks))
             m = message(s)
             if m[:1] == b"\x07":
                 data[m[5:9]] = m[9:]
