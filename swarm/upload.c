@@ -172,6 +172,12 @@ bool upload_send(struct peer *p)
 			return p->up_n && sent >= SEND_TURN_MAX; /* more to come: the socket says when */
 		}
 		struct block *b = ring(p, 0);
+		if (!p->up_open && !picker_has(t->picker, b->piece)) { /* lost since it was asked for */
+			struct block lost = *b;
+			remove_at(p, 0);
+			refuse(p, &(struct wire_msg){ .index = lost.piece, .begin = lost.begin, .len = lost.len });
+			continue;
+		}
 		size_t left = b->len - p->up_sent;
 		if (c->up.rate && !budget_ask(&c->up, left, c->net.now_ms)) {
 			if (!list_linked(&p->on_up_waiting))

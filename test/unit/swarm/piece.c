@@ -127,8 +127,33 @@ static void test_pool_held_by_stuck(bool fails)
 		made_free(&m[i]);
 }
 
+/* What was lost on the disk is not sent any more, also to those who asked before. */
+static void test_lost_not_sent(void)
+{
+	struct rig r;
+	struct made m;
+	struct fake f;
+	uint8_t b[16];
+
+	rig_init(&r, 2 << 20);
+	make(&m, "a", 4 * BLOCK_LEN, BLOCK_LEN);
+	struct bt_torrent *t = rig_seed(&r, &m);
+	fake_open(&r, &f, t, addr4(1, 1, 1000), F_FAST);
+	put_msg(&f, WIRE_INTERESTED, NULL, 0);
+	CHECK(UNTIL(&r, next_msg(&f, WIRE_UNCHOKE, b), 1000));
+	for (uint32_t i = 1; i <= 2; i++)
+		upload_request(f.p, &(struct wire_msg){ .type = WIRE_REQUEST, .index = i, .len = BLOCK_LEN });
+	piece_on_check(t, 1, STORE_LOST, NULL, 0);
+	CHECK(UNTIL(&r, next_msg(&f, WIRE_REJECT, b), 1000) && get_u32(b) == 1);
+	CHECK(UNTIL(&r, next_msg(&f, WIRE_PIECE, b), 1000) && get_u32(b) == 2);
+	fake_close(&r, &f);
+	rig_release(&r);
+	made_free(&m);
+}
+
 int main(void)
 {
+	test_lost_not_sent();
 	test_pool_held_by_stuck(false);
 	test_pool_held_by_stuck(true);
 	test_pool_shared_by_many();
