@@ -292,6 +292,13 @@ static void on_extended(struct peer *p, const struct wire_msg *m)
 
 /* ---- messages ---- */
 
+static void forget_offer(struct peer *p, uint32_t piece)
+{
+	for (uint32_t i = 0; i < p->nfast_in; i++)
+		if (p->fast_in[i] == piece)
+			p->fast_in[i--] = p->fast_in[--p->nfast_in];
+}
+
 static void on_reject(struct peer *p, const struct wire_msg *m)
 {
 	int pos = request_find(p, m->index, m->begin);
@@ -301,7 +308,9 @@ static void on_reject(struct peer *p, const struct wire_msg *m)
 		rx_drop(p);
 	request_remove(p, (uint32_t)pos);
 	picker_unrequest(p->t->picker, m->index, m->begin / BLOCK_LEN);
-	if (!p->peer_choking && ++p->rejects > REJECTS_MAX)
+	if (p->peer_choking) /* as all orders are at a choke, but those it promised not to */
+		forget_offer(p, m->index);
+	else if (++p->rejects > REJECTS_MAX)
 		peer_fail(p, "rejects everything");
 	requests_wake(p->t);
 	if (p->rejects < 4) /* else wait for better news than the next reject */
