@@ -496,17 +496,14 @@ void peer_on_timer(struct timer *timer)
 		peer_fail(p, p->state == PEER_CONNECTING ? "no answer" : "no handshake");
 		return;
 	}
-	if (now - p->last_in_ms >= PEER_SILENT_MS && !list_linked(&p->on_frame_waiting) &&
-	    !list_linked(&p->on_down_waiting)) {
+	if (list_linked(&p->on_frame_waiting) || list_linked(&p->on_down_waiting))
+		p->last_in_ms = p->last_block_ms = now; /* it is us who do not read */
+	if (now - p->last_in_ms >= PEER_SILENT_MS) {
 		peer_fail(p, "silent for too long");
 		return;
 	}
-	if (p->req_n && now - p->last_block_ms >= block_timeout(p)) {
-		if (list_linked(&p->on_frame_waiting) || list_linked(&p->on_down_waiting))
-			p->last_block_ms = now; /* it is us who do not read */
-		else
-			snub(p);
-	}
+	if (p->req_n && now - p->last_block_ms >= block_timeout(p))
+		snub(p);
 	if (now - p->last_out_ms >= KEEP_ALIVE_MS) {
 		p->last_out_ms = now;
 		wire_put_simple(&p->out, WIRE_KEEP_ALIVE);

@@ -254,6 +254,67 @@ static void test_half_a_message(void)
 	made_free(&m);
 }
 
+/* Who is not read because we have no frames for hours (a full disk) is not silent, and
+ * nobody looks every millisecond whether he is. */
+static void test_waits_quietly(void)
+{
+	struct rig r;
+	struct made m;
+	struct fake f;
+	uint32_t taken[4096], n = 0;
+
+	rig_init(&r, 2 << 20);
+	make(&m, "a", 4 << 20, 16384);
+	struct bt_torrent *t = rig_add(&r, &m);
+	fake_open(&r, &f, t, addr4(1, 1, 1000), 0);
+	offer_all(&r, &f);
+	while (disk_frames_free(r.c.disk) > 1)
+		taken[n++] = disk_frame_get(r.c.disk);
+	serve(&f, &m, false);
+	turns(&r, 2);
+	CHECK(fake_peer(&f) && list_linked(&f.p->on_frame_waiting));
+	f.p->last_in_ms -= PEER_SILENT_MS + 1;
+	f.p->last_block_ms -= BLOCK_TIMEOUT_MS + 1;
+	peer_on_timer(&f.p->timer);
+	CHECK(fake_peer(&f) && f.p->req_n && !f.p->snubbed);
+	CHECK(f.p->timer.at_ms > clock_ms() + 1000);
+	while (n)
+		disk_frame_put(r.c.disk, taken[--n]);
+	CHECK(UNTIL(&r, f.p->down.total > 0, 3000));
+	fake_close(&r, &f);
+	rig_release(&r);
+	made_free(&m);
+}
+
+/* A choked peer offers a piece and rejects each request for it: he is not asked for
+ * ever, at the pace of his rejects. */
+static void test_offers_and_rejects(void)
+{
+	struct rig r;
+	struct made m;
+	struct fake f;
+	uint8_t q[16];
+	int asked = 0;
+
+	rig_init(&r, 2 << 20);
+	make(&m, "a", 1 << 20, 65536);
+	struct bt_torrent *t = rig_add(&r, &m);
+	fake_open(&r, &f, t, addr4(1, 1, 1000), F_FAST);
+	put_msg(&f, WIRE_HAVE_ALL, NULL, 0);
+	put_words(&f, WIRE_ALLOWED_FAST, 3, 0, 0, 1);
+	for (int i = 0; i < 200; i++) {
+		turns(&r, 2);
+		for (; next_msg(&f, WIRE_REQUEST, q); asked++)
+			put_words(&f, WIRE_REJECT, get_u32(q), get_u32(q + 4), get_u32(q + 8), 3);
+	}
+	CHECK(asked >= 4 && asked < 16);
+	put_msg(&f, WIRE_UNCHOKE, NULL, 0);
+	CHECK(UNTIL(&r, (serve(&f, &m, false), t->seeding), 2000)); /* it may still do better */
+	fake_close(&r, &f);
+	rig_release(&r);
+	made_free(&m);
+}
+
 static void fill_known(struct bt_torrent *t)
 {
 	for (uint32_t i = 0; t->known.n < KNOWN_MAX; i++)
@@ -294,6 +355,8 @@ static void test_number_of_another(void)
 
 int main(void)
 {
+	test_waits_quietly();
+	test_offers_and_rejects();
 	test_answers_not_read();
 	test_haves_not_read();
 	test_half_a_message();
