@@ -372,13 +372,12 @@ void bt_free(struct bt *bt)
 		close(bt->spare_fd);
 	timer_clear(&c->net, &bt->dns_timer);
 	timer_clear(&c->net, &c->budget_timer);
-	timer_clear(&c->net, &c->frames_timer);
 	if (c->dns)
 		dns_free(c->dns);
 	if (c->disk)
 		disk_free(c->disk);
-	net_release(&c->net);
 	client_release(c);
+	net_release(&c->net);
 	free(bt->resolv_conf);
 	free(bt->state_dir);
 	free(bt);

@@ -326,6 +326,7 @@ int net_turn(struct net *n, int timeout_ms)
 	net_clock(n);
 	n->in_turn = true;
 	n->nbatch = got > 0 ? got : 0;
+	n->ready = (uint32_t)n->nbatch;
 	run_events(n);
 	run_timers(n);
 	run_laters(n);

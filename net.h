@@ -57,6 +57,7 @@ struct net {
 	struct list laters;
 	struct epoll_event *batch; /* private: fetched events of this turn */
 	int nbatch;
+	uint32_t ready;            /* events of this turn: how many share it */
 	uint64_t turns, events, slowest_turn_us; /* statistics; the wait is not counted */
 	uint64_t turn_us[NET_TURN_LEVELS]; /* private: turns by length, see net_turn_us */
 };

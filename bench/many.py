@@ -219,7 +219,7 @@ def main():
             s.bind(("127.0.0.1", 0))
             target = s.getsockname()
         log = open(os.path.join(where, "log"), "wb")
-        p = subprocess.Popen([args.bt, "seed", "t", "-p", str(target[1]), "--max-peers", str(need)] + args.option,
+        p = subprocess.Popen([args.bt, "seed", "t", "--stats", "-p", str(target[1]), "--max-peers", str(need)] + args.option,
                              cwd=where, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
         while b"sharing it" not in open(os.path.join(where, "log"), "rb").read():
             if p.poll() is not None:

@@ -49,6 +49,7 @@ static struct peer *peer_new(struct client *c, int fd, const struct addr *addr, 
 	list_init(&p->on_down_waiting);
 	list_init(&p->on_up_waiting);
 	list_init(&p->on_disk_waiting);
+	list_init(&p->on_sending);
 	later_init(&p->flush, peer_on_flush);
 	later_init(&p->closer, on_close);
 	timer_init(&p->timer, peer_on_timer);
@@ -149,6 +150,7 @@ void peer_close_now(struct peer *p)
 	list_remove(&p->on_down_waiting);
 	list_remove(&p->on_up_waiting);
 	list_remove(&p->on_disk_waiting);
+	list_remove(&p->on_sending);
 	ev_del(&p->ev);
 	timer_clear(&p->c->net, &p->timer);
 	later_cancel(&p->flush);

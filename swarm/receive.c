@@ -282,7 +282,7 @@ static ssize_t plain_read(struct peer *p, size_t limit)
 void peer_on_readable(struct peer *p)
 {
 	struct client *c = p->c;
-	size_t limit = SCRATCH_LEN;
+	size_t limit = TURN_RECEIVE / (c->net.ready > TURN_SHARES ? TURN_SHARES : c->net.ready + 1);
 	if (c->down.rate) {
 		limit = budget_ask(&c->down, limit, c->net.now_ms);
 		if (limit == 0) {

@@ -42,7 +42,10 @@ enum {
 	OUT_PAUSE = 64 * 1024,     /* of them beyond a bitfield, when we stop to read from it */
 	HAVES_AHEAD = 16 * 1024,   /* of them, when haves wait in the log */
 	SCATTER_MAX = 64,          /* blocks one readv may fill: 1 MiB */
-	SEND_TURN_MAX = 1 << 20,   /* bytes sent to one peer per turn */
+	TURN_RECEIVE = 2 << 20,    /* bytes in a turn: about 3 ms; shared by those who are ready, */
+	TURN_SHARES = 128,         /* but in so many parts at most, or system calls cost more than bytes */
+	TURN_SEND = 4 << 20,       /* likewise, */
+	SEND_TURN_MAX = 1 << 20,   /* and to one peer; others wait for the next turn */
 	READ_CHUNK = 64 * 1024,    /* plain reads, when no block is expected */
 	FAST_IN_MAX = 16,          /* allowed-fast and suggested pieces remembered per peer */
 	SUSPECTS_MAX = 64,         /* failed pieces whose block sums are kept */
@@ -81,6 +84,11 @@ struct client {
 	struct budget down, up;
 	struct timer budget_timer;  /* wakes peers that wait for a budget */
 	struct list down_waiting, up_waiting; /* peers by on_down_waiting, on_up_waiting */
+	struct list sending;        /* peers that have more to send than this turn could take, by on_sending */
+	struct timer sending_timer;
+	struct peer *serving;       /* the one whose turn it is in that line */
+	uint64_t sending_turn;      /* whose bytes these are: */
+	size_t sending_left;
 	struct list frame_waiting;  /* peers that stopped reading: the pool is empty */
 	struct list hungry;         /* torrents that wait for the disk to have room, by on_hungry */
 	struct list torrents;
@@ -305,7 +313,7 @@ struct peer {
 	uint32_t up_head, up_n, up_cap;
 	uint32_t up_sent;         /* bytes of the first one sent, when up_open */
 	bool up_open;             /* its header is out */
-	struct list on_up_waiting, on_disk_waiting;
+	struct list on_up_waiting, on_disk_waiting, on_sending;
 
 	struct rate down, up;
 	uint64_t sent_since_unchoke;
@@ -367,6 +375,7 @@ void upload_cancel(struct peer *, const struct wire_msg *);
 void upload_drop_all(struct peer *, bool keep_fast); /* rejects with BEP 6 */
 /* Sends what may be sent now; true = the socket is full: wait for EPOLLOUT. */
 bool upload_send(struct peer *);
+void upload_on_timer(struct timer *);           /* those that the last turn left over */
 void upload_wake_disk(struct bt_torrent *);
 
 /* choke.c */

@@ -14,10 +14,11 @@ enum { STOP_ANNOUNCE_MS = 2500 /* `stopped` may take that long, whatever tracker
 bool client_init(struct client *c, uint32_t max_peers)
 {
 	struct list *lists[] = { &c->down_waiting, &c->up_waiting, &c->frame_waiting, &c->hungry, &c->torrents,
-				 &c->pending, &c->connected, &c->dial_waiting };
+				 &c->pending, &c->connected, &c->dial_waiting, &c->sending };
 	for (size_t i = 0; i < ARRAY_LEN(lists); i++)
 		list_init(lists[i]);
 	timer_init(&c->frames_timer, client_on_frames_timer);
+	timer_init(&c->sending_timer, upload_on_timer);
 	c->max_peers = max_peers;
 	for (c->by_id_len = 64; c->by_id_len < max_peers;)
 		c->by_id_len *= 2;
@@ -28,6 +29,8 @@ bool client_init(struct client *c, uint32_t max_peers)
 
 void client_release(struct client *c)
 {
+	timer_clear(&c->net, &c->frames_timer);
+	timer_clear(&c->net, &c->sending_timer);
 	free(c->scratch);
 	free(c->by_id);
 	free(c->by_hash);

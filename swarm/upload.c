@@ -156,20 +156,62 @@ static ssize_t send_zeros(struct peer *p, size_t n)
 	return send(p->fd, zeros, min_size(n, sizeof(zeros)), MSG_NOSIGNAL);
 }
 
+/* ---- many at once: a turn sends TURN_SEND, the rest waits in line for the next ---- */
+
+static void next_turn(struct peer *p)
+{
+	struct client *c = p->c;
+	if (!list_linked(&p->on_sending))
+		list_push_back(&c->sending, &p->on_sending);
+	if (!timer_armed(&c->sending_timer))
+		timer_set(&c->net, &c->sending_timer, 0);
+}
+
+static size_t turn_left(struct client *c)
+{
+	if (c->sending_turn != c->net.turns) {
+		c->sending_turn = c->net.turns;
+		c->sending_left = TURN_SEND;
+	}
+	return c->sending_left;
+}
+
+/* Bytes this peer may send now; none while others wait before it. */
+static size_t turn_share(const struct peer *p)
+{
+	struct client *c = p->c;
+	return list_empty(&c->sending) || c->serving == p ? min_size(turn_left(c), SEND_TURN_MAX) : 0;
+}
+
+void upload_on_timer(struct timer *timer)
+{
+	struct client *c = container_of(timer, struct client, sending_timer);
+	while (!list_empty(&c->sending) && turn_left(c)) {
+		c->serving = container_of(c->sending.next, struct peer, on_sending);
+		list_remove(&c->serving->on_sending); /* perhaps to its end */
+		peer_on_flush(&c->serving->flush);
+	}
+	c->serving = NULL;
+	if (!list_empty(&c->sending) && !timer_armed(timer))
+		timer_set(&c->net, timer, 0);
+}
+
 bool upload_send(struct peer *p)
 {
 	struct client *c = p->c;
 	struct bt_torrent *t = p->t;
 	struct store_run run = { .fd = -1 };
 	uint64_t run_at = 0; /* torrent offset of run, when run.len */
-	size_t sent = 0;
+	size_t sent = 0, share = turn_share(p);
 
 	while (!p->why) {
-		bool more = p->up_n && (!p->am_choking || p->up_open || p->nfast_out) && sent < SEND_TURN_MAX;
-		if (!more) {
+		bool more = p->up_n && (!p->am_choking || p->up_open || p->nfast_out);
+		if (!more || sent >= share) {
 			if (!send_control(p, 0))
 				return !p->why;
-			return p->up_n && sent >= SEND_TURN_MAX; /* more to come: the socket says when */
+			if (more)
+				next_turn(p);
+			return false;
 		}
 		struct block *b = ring(p, 0);
 		if (!p->up_open && !picker_has(t->picker, b->piece)) { /* lost since it was asked for */
@@ -245,6 +287,7 @@ bool upload_send(struct peer *p)
 		p->last_out_ms = c->net.now_ms;
 		p->sent_since_unchoke += moved;
 		sent += moved;
+		c->sending_left -= min_size(moved, c->sending_left);
 		run.off += moved;
 		run.len -= moved;
 		run_at += moved;

@@ -151,11 +151,10 @@ static UNUSED void rig_release(struct rig *r)
 	while (!list_empty(&c->pending))
 		peer_close_now(container_of(c->pending.next, struct peer, on_torrent));
 	timer_clear(&c->net, &c->budget_timer);
-	timer_clear(&c->net, &c->frames_timer);
 	dns_free(c->dns);
 	disk_free(c->disk);
-	net_release(&c->net);
 	client_release(c);
+	net_release(&c->net);
 	nftw(r->dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
 }
 
