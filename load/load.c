@@ -66,6 +66,7 @@ struct load_run {
 	struct load_range sources;
 	struct load_link *links;
 	uint32_t nlinks, ndialing, dial, nready, nover;
+	uint32_t lost[2];  /* connections that were ready and went: leechers, seeders */
 	uint32_t nsettled; /* links that were ready once, or failed TRIES times */
 	struct load_listener *listeners;
 	uint32_t nlisteners;
@@ -114,6 +115,11 @@ static void settle(struct load_link *l)
 	l->settled = true;
 }
 
+static const char *why_of(int err)
+{
+	return err == EPIPE || err == ECONNRESET ? "closed by the target" : strerror(err);
+}
+
 static void note(struct load_run *r, const char *why)
 {
 	if (!r->report->why[0])
@@ -154,10 +160,9 @@ static void link_close(struct load_link *l, const char *why)
 	l->state = LINK_OVER;
 	r->nready--;
 	r->nover++;
-	if (!all_served(r)) {
+	r->lost[l->conn.seed]++;
+	if (!all_served(r))
 		note(r, why);
-		r->report->lost++;
-	}
 }
 
 /* ---- bytes in and out ---- */
@@ -215,7 +220,7 @@ static void link_read(struct load_link *l)
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
 	if (n <= 0) {
-		link_close(l, n == 0 ? "closed by the target" : strerror(errno));
+		link_close(l, why_of(n == 0 ? EPIPE : errno));
 		return;
 	}
 	now = clock_us();
@@ -246,7 +251,7 @@ static void link_flush(struct load_link *l)
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0 && errno != EAGAIN) {
-			link_close(l, strerror(errno));
+			link_close(l, why_of(errno));
 			return;
 		}
 		if (n > 0)
@@ -264,7 +269,7 @@ static void on_link(struct ev *ev, uint32_t events)
 	if (l->state == LINK_DIALING && !l->conn.greeted && l->run->opts->target) {
 		int err = tcp_connect_result(l->fd);
 		if (err < 0) {
-			link_close(l, strerror(-err));
+			link_close(l, why_of(-err));
 			return;
 		}
 		load_conn_greet(&l->conn);
@@ -580,8 +585,10 @@ static void tell(struct load_run *r, const struct rusage *before)
 	report->cpu_system_us = us_of(&after.ru_stime) - us_of(&before->ru_stime);
 	if (report->end == BT_LOAD_CLOSED && got_all_it_wants(r))
 		report->end = BT_LOAD_DONE;
-	if (report->end == BT_LOAD_DONE && r->opts->mode != BT_LOAD_GET && r->nready == 0)
-		report->lost = 0; /* it had finished */
+	/* Who has everything needs no seeders, and may leave. */
+	report->lost = got_all_it_wants(r) ? 0 : r->lost[true];
+	if (report->end != BT_LOAD_DONE || r->opts->mode == BT_LOAD_GET || r->nready > 0)
+		report->lost += r->lost[false];
 	report->asked = r->nlinks;
 	report->elapsed_us = j->last_us > j->first_us && j->first_us ? j->last_us - j->first_us : 0;
 	if (r->ready_us > r->begin_us)
