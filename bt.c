@@ -199,8 +199,7 @@ static int listen_all(struct bt *bt, const struct bt_opts *o, char *err, size_t 
 static void on_keeper_dead(void *arg, const char *why)
 {
 	struct bt *bt = arg;
-	bt->c.dead = true;
-	client_event(&bt->c, BT_EV_FATAL, NULL, "%s", why);
+	client_died(&bt->c, why);
 }
 
 static uint32_t peers_allowed(uint32_t wanted)

@@ -395,10 +395,16 @@ static void flush_one(void *arg, struct open_piece *op)
 
 bool piece_flush_partials(struct bt_torrent *t)
 {
+	struct held h = { .t = t };
 	piece_retry_checks(t);
 	if (!t->no_space)
 		picker_each_open(t->picker, flush_one, t);
-	return t->writes > 0;
+	if (t->writes || t->no_space)
+		return t->writes > 0;
+	picker_each_open(t->picker, count_held, &h);
+	if (h.frames) /* the disk's queue is full of other torrents' blocks */
+		client_hungry(t);
+	return h.frames > 0;
 }
 
 struct partials {

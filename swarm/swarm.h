@@ -125,6 +125,8 @@ void client_event(struct client *, enum bt_event, struct bt_torrent *t, const ch
 /* The pool is short: somebody waits until client_wake_frames, or a second. */
 void client_frames_short(struct client *);
 void client_on_frames_timer(struct timer *);
+/* The keeper is gone: nothing completes any more, but a stop does. */
+void client_died(struct client *, const char *why);
 /* Frames came back: those who stopped reading or ordering go on. */
 void client_wake_frames(struct client *);
 

@@ -87,6 +87,14 @@ void client_hungry(struct bt_torrent *t)
 		list_push_back(&t->c->hungry, &t->on_hungry);
 }
 
+void client_died(struct client *c, const char *why)
+{
+	c->dead = true;
+	client_event(c, BT_EV_FATAL, NULL, "%s", why);
+	for (struct list *l = c->torrents.next; l != &c->torrents; l = l->next) /* what they wait for does not come */
+		later_add(&c->net, &container_of(l, struct bt_torrent, on_client)->housekeeping);
+}
+
 /* ---- by info-hash: their bytes are random enough as they are ---- */
 
 static struct bt_torrent **chain_of(const struct client *c, const uint8_t info_hash[20])
@@ -475,7 +483,7 @@ static void finish_stop(struct bt_torrent *t)
 		return;
 	struct store_partial *partials = NULL;
 	size_t n = 0;
-	if (t->opened && t->state != BT_FAILED) {
+	if (t->opened && t->state != BT_FAILED && !t->c->dead) {
 		if (piece_flush_partials(t) || (t->nchecks_waiting && !t->no_space))
 			return; /* on_written and on_frames come back here */
 		n = piece_partials(t, &partials);

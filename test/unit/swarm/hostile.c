@@ -196,7 +196,7 @@ static void test_answers_not_read(void)
 /* Haves for a slow reader wait in the log all peers share, not in its queue. */
 static void test_haves_not_read(void)
 {
-	enum { N = 200000 };
+	enum { N = 80000 };
 	struct rig r;
 	struct made m;
 	struct fake f;

@@ -3,6 +3,8 @@
  * files that go away, pools that run dry, stops in the middle. */
 #include "test/unit/swarm/rig.h"
 
+#include <signal.h>
+
 static uint32_t received(struct bt_torrent *t, uint32_t piece)
 {
 	struct open_piece *op = picker_open(t->picker, piece);
@@ -151,8 +153,76 @@ static void test_lost_not_sent(void)
 	made_free(&m);
 }
 
+/* The keeper dies with checks and writes under way that nobody will answer any more:
+ * a stop still comes to its end. */
+static void test_stop_after_keeper(void)
+{
+	struct rig r;
+	struct made m;
+	struct fake f;
+
+	rig_init_with(&r, 2 << 20, false);
+	make(&m, "a", 4 << 20, 1 << 20);
+	struct bt_torrent *t = rig_add(&r, &m);
+	fake_open(&r, &f, t, addr4(1, 1, 1000), 0);
+	offer_all(&r, &f);
+	CHECK(UNTIL(&r, (serve(&f, &m, false), received(t, 0) + received(t, 1) + received(t, 2) + received(t, 3) > 9), 2000));
+	kill(disk_keeper_pid(r.c.disk), SIGKILL);
+	piece_flush_partials(t);
+	CHECK(UNTIL(&r, r.c.dead, 2000));
+	CHECK(r.seen[BT_EV_FATAL] == 1);
+	r.c.stopping = true;
+	torrent_stop(t);
+	CHECK(UNTIL(&r, torrent_stopped(t), 2000));
+	fake_close(&r, &f);
+	rig_release(&r);
+	made_free(&m);
+}
+
+/* Blocks that can't be written down yet, as the disk's queue is full of what other
+ * torrents write down, wait for their turn. */
+static void test_stop_in_a_crowd(void)
+{
+	enum { N = 3, EACH = 128 };
+	struct rig r;
+	struct made m[N];
+	struct fake f;
+	struct bt_torrent *t[N];
+	uint8_t q[16];
+
+	rig_init(&r, 16 << 20);
+	for (int i = 0; i < N; i++) {
+		uint32_t got = 0;
+		make(&m[i], (char[]){ (char)('a' + i), 0 }, 2 * EACH * BLOCK_LEN, 2 * EACH * BLOCK_LEN);
+		t[i] = rig_add(&r, &m[i]);
+		fake_open(&r, &f, t[i], addr4(1, (uint8_t)(i + 1), 1000), 0);
+		offer_all(&r, &f);
+		f.p->req_target = REQUESTS_MAX;
+		for (int k = 0; k < 50 && received(t[i], 0) < EACH; k++, turns(&r, 2))
+			while (next_msg(&f, WIRE_REQUEST, q)) /* every second block: no two can be written together */
+				if (get_u32(q + 4) / BLOCK_LEN % 2 == 0)
+					put_piece(&f, &m[i], 0, get_u32(q + 4), BLOCK_LEN, false);
+		got = received(t[i], 0);
+		CHECK(got > EACH - 8);
+		fake_close(&r, &f);
+	}
+	for (int i = 0; i < N; i++)
+		torrent_stop(t[i]);
+	for (int i = 0; i < N; i++) {
+		CHECK(UNTIL(&r, torrent_stopped(t[i]), 3000));
+		torrent_free(t[i]);
+		t[i] = rig_add(&r, &m[i]);
+		CHECK(received(t[i], 0) > EACH - 8);
+	}
+	rig_release(&r);
+	for (int i = 0; i < N; i++)
+		made_free(&m[i]);
+}
+
 int main(void)
 {
+	test_stop_after_keeper();
+	test_stop_in_a_crowd();
 	test_lost_not_sent();
 	test_pool_held_by_stuck(false);
 	test_pool_held_by_stuck(true);

@@ -79,8 +79,7 @@ static void rig_on_dead(void *arg, const char *why)
 {
 	struct rig *r = arg;
 
-	r->c.dead = true;
-	rig_on_event(r, BT_EV_FATAL, NULL, why);
+	client_died(&r->c, why);
 }
 
 static UNUSED void rig_init_with(struct rig *r, uint64_t window, bool one_process)
@@ -357,23 +356,27 @@ static UNUSED void get(struct fake *f)
  * it; false = there is none, and all are gone. A handshake counts as no message. */
 static UNUSED bool next_msg(struct fake *f, uint8_t id, uint8_t body[16])
 {
-	get(f);
-	while (f->got.n >= 4) {
-		size_t len = get_u32(f->got.p);
-		if (f->got.n >= 68 && f->got.p[0] == 19) {
-			buf_drop(&f->got, 68);
+	bool found = false;
+	size_t at = 0;
+
+	if (f->got.n < 65536)
+		get(f);
+	while (!found && f->got.n - at >= 4) {
+		const uint8_t *p = f->got.p + at;
+		size_t len = get_u32(p);
+		if (f->got.n - at >= 68 && p[0] == 19) {
+			at += 68;
 			continue;
 		}
-		if (f->got.n < 4 + len)
-			return false;
-		bool found = len && f->got.p[4] == id;
+		if (f->got.n - at < 4 + len)
+			break;
+		found = len && p[4] == id;
 		if (found)
-			memcpy(body, f->got.p + 5, min_size(len - 1, 16));
-		buf_drop(&f->got, 4 + len);
-		if (found)
-			return true;
+			memcpy(body, p + 5, min_size(len - 1, 16));
+		at += 4 + len;
 	}
-	return false;
+	buf_drop(&f->got, at);
+	return found;
 }
 
 static UNUSED int count_msgs(struct fake *f, uint8_t id)
