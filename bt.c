@@ -42,34 +42,28 @@ static void on_frames(void *arg)
 	client_wake_frames(&bt->c);
 }
 
-/* A rate limit has refilled a little: everybody who waits tries once, in order. */
+/* A rate limit has refilled a little: as many of those who wait as it will serve,
+ * and one more, try once, in order. */
 static void on_budget(struct timer *timer)
 {
 	struct client *c = container_of(timer, struct client, budget_timer);
-	struct list readers, writers;
-	list_init(&readers);
-	list_init(&writers);
-	while (!list_empty(&c->down_waiting)) {
-		struct list *l = c->down_waiting.next;
-		list_remove(l);
-		list_push_back(&readers, l);
-	}
-	while (!list_empty(&c->up_waiting)) {
-		struct list *l = c->up_waiting.next;
-		list_remove(l);
-		list_push_back(&writers, l);
-	}
-	while (!list_empty(&readers)) {
-		struct peer *p = container_of(readers.next, struct peer, on_down_waiting);
+	size_t readers = 1 + budget_ask(&c->down, TURN_RECEIVE, c->net.now_ms) / BLOCK_LEN;
+	size_t writers = 1 + budget_ask(&c->up, TURN_SEND, c->net.now_ms) / BLOCK_LEN;
+	while (readers-- && !list_empty(&c->down_waiting)) {
+		struct peer *p = container_of(c->down_waiting.next, struct peer, on_down_waiting);
 		list_remove(&p->on_down_waiting);
 		peer_arm(p);
 		peer_flush_later(p);
 	}
-	while (!list_empty(&writers)) {
-		struct peer *p = container_of(writers.next, struct peer, on_up_waiting);
+	while (writers-- && !list_empty(&c->up_waiting)) {
+		struct peer *p = container_of(c->up_waiting.next, struct peer, on_up_waiting);
 		list_remove(&p->on_up_waiting);
 		peer_flush_later(p);
 	}
+	if (!list_empty(&c->down_waiting))
+		client_wait_budget(c, &c->down);
+	if (!list_empty(&c->up_waiting))
+		client_wait_budget(c, &c->up);
 }
 
 /* ---- names ---- */

@@ -488,6 +488,25 @@ static void snub(struct peer *p)
 	peer_flush_later(p);
 }
 
+/* Once in a while is often enough: who is busy would only allocate again. */
+static void shed_memory(struct peer *p)
+{
+	if (p->req_n == 0) {
+		free(p->reqs);
+		p->reqs = NULL;
+		p->req_cap = p->req_head = 0;
+	}
+	if (p->up_n == 0) {
+		free(p->ups);
+		p->ups = NULL;
+		p->up_cap = p->up_head = 0;
+	}
+	if (p->out.n == 0 && !p->out.failed)
+		buf_release(&p->out);
+	if (p->in.n == 0)
+		buf_release(&p->in);
+}
+
 void peer_on_timer(struct timer *timer)
 {
 	struct peer *p = container_of(timer, struct peer, timer);
@@ -506,6 +525,7 @@ void peer_on_timer(struct timer *timer)
 		snub(p);
 	if (now - p->last_out_ms >= KEEP_ALIVE_MS) {
 		p->last_out_ms = now;
+		shed_memory(p);
 		wire_put_simple(&p->out, WIRE_KEEP_ALIVE);
 		peer_flush_later(p);
 	}

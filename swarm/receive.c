@@ -287,8 +287,7 @@ void peer_on_readable(struct peer *p)
 		limit = budget_ask(&c->down, limit, c->net.now_ms);
 		if (limit == 0) {
 			wait_for(p, &c->down_waiting, &p->on_down_waiting);
-			if (!timer_armed(&c->budget_timer))
-				timer_set(&c->net, &c->budget_timer, budget_wait_ms(&c->down));
+			client_wait_budget(c, &c->down);
 			return;
 		}
 	}

@@ -122,6 +122,14 @@ void client_release(struct client *); /* torrents and peers are gone */
 /* One event line to the host. t may be NULL. Text from strangers is escaped by the caller. */
 void client_event(struct client *, enum bt_event, struct bt_torrent *t, const char *fmt, ...) BT_PRINTF(4, 5);
 
+/* budget_timer goes off when this one has refilled, if not before. */
+static inline void client_wait_budget(struct client *c, const struct budget *b)
+{
+	uint64_t wait = budget_wait_ms(b);
+	if (!timer_armed(&c->budget_timer) || c->budget_timer.at_ms > c->net.now_ms + wait)
+		timer_set(&c->net, &c->budget_timer, wait ? wait : 1);
+}
+
 /* The pool is short: somebody waits until client_wake_frames, or a second. */
 void client_frames_short(struct client *);
 void client_on_frames_timer(struct timer *);

@@ -224,8 +224,7 @@ bool upload_send(struct peer *p)
 		if (c->up.rate && !budget_ask(&c->up, left, c->net.now_ms)) {
 			if (!list_linked(&p->on_up_waiting))
 				list_push_back(&c->up_waiting, &p->on_up_waiting);
-			if (!timer_armed(&c->budget_timer))
-				timer_set(&c->net, &c->budget_timer, budget_wait_ms(&c->up));
+			client_wait_budget(c, &c->up);
 			return !send_control(p, 0) && !p->why;
 		}
 		uint64_t at = (uint64_t)b->piece * t->limits.piece_len + b->begin + p->up_sent;
