@@ -109,7 +109,7 @@ static void test_frames_held(void)
 	all = disk_frames_total(r.c.disk);
 	for (int round = 0; round < 2; round++) {
 		for (uint8_t i = 0; i < HELD; i++) {
-			uint8_t q[16], last[16], head[13];
+			uint8_t q[16], last[16] = { 0 }, head[13];
 			int asked = 0;
 			if (!round) {
 				fake_open(&r, &f[i], t, addr4(1, (uint8_t)(i + 1), 1000), 0);
@@ -214,7 +214,7 @@ static void test_haves_not_read(void)
 		most = fake_peer(&f) && f.p->out.cap > most ? f.p->out.cap : most;
 	}
 	CHECK(fake_peer(&f) && most <= 64 << 10);
-	CHECK(UNTIL(&r, (told += (uint32_t)count_msgs(&f, WIRE_HAVE), told >= N), 5000));
+	CHECK(UNTIL(&r, (told += (uint32_t)count_msgs(&f, WIRE_HAVE), told >= N), 30000));
 	CHECK(told == N);
 	fake_close(&r, &f);
 	rig_release(&r);
