@@ -49,6 +49,8 @@ static void rx_release(struct peer *p, struct incoming *rx)
 void rx_drop(struct peer *p)
 {
 	rx_release(p, &p->rx);
+	if (p->rx.active && !p->rx.discard)
+		p->t->wasted += p->rx.got;
 	p->rx.discard = true;
 	p->rx.in_place = false;
 	p->rx.to = NULL;
