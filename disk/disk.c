@@ -334,8 +334,17 @@ static void on_end(struct later *l)
 	if (!d->dead && d->keeper) {
 		if (link_waits(&d->link))
 			keeper_inline(d);
+		d->nopens = 0;
+		store_send_unsent(d); /* and comes here again */
 	} else if (!d->dead) {
-		int err = link_flush(&d->link);
+		int err;
+
+		while ((err = link_flush(&d->link)) == 0 && !list_empty(&d->unsent)) {
+			d->nopens = 0;
+			store_send_unsent(d);
+		}
+		if (err == 0)
+			d->nopens = 0;
 		if (err == -EPIPE)
 			died(d, err);
 		else
@@ -418,6 +427,7 @@ int disk_new(struct disk **out, struct net *net, const struct disk_opts *opts)
 	d->link.fd = -1;
 	d->pipe[0] = d->pipe[1] = -1;
 	list_init(&d->texts);
+	list_init(&d->unsent);
 	run_init(d);
 	later_init(&d->at_end, on_end);
 	timer_init(&d->wake, on_wake);

@@ -11,7 +11,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define FLAT_ALIGN 65536u /* hashes begin on a page of any size, so that the loop can leave them out */
+#define FLAT_ALIGN 65536u /* hashes begin on a page of any size, so that the loop can leave them out, */
+#define FLAT_SMALL 65536u /* unless all of it is no longer than this: then views are copies */
 #define FLAT_SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE)
 
 /* Collects small parts; memfd_create'd memory has no short writes but at its limits. */
@@ -87,7 +88,9 @@ static void write_front(struct writer *w, const struct store_spec *s)
 		text_place(&at, s->files[i].target);
 	}
 	h.text_len = at;
-	h.hashes_off = (h.text_off + h.text_len + FLAT_ALIGN - 1) & ~(uint64_t)(FLAT_ALIGN - 1);
+	h.hashes_off = h.text_off + h.text_len;
+	if (h.hashes_off + (uint64_t)s->pieces * 20 > FLAT_SMALL)
+		h.hashes_off = (h.hashes_off + FLAT_ALIGN - 1) & ~(uint64_t)(FLAT_ALIGN - 1);
 	if (at >= FLAT_NO_TEXT)
 		w->err = -EFBIG;
 	writer_put(w, &h, sizeof(h));
@@ -111,24 +114,47 @@ static void write_front(struct writer *w, const struct store_spec *s)
 	w->off = h.hashes_off;
 }
 
+static int begin(struct writer *w)
+{
+	*w = (struct writer){ .fd = memfd_create("bt-torrent", MFD_CLOEXEC | MFD_ALLOW_SEALING) };
+	return w->fd < 0 ? -errno : 0;
+}
+
+static int seal(struct writer *w)
+{
+	if (!w->err && ftruncate(w->fd, (off_t)w->off) < 0) /* no pieces: the hashes' place must exist */
+		w->err = -errno;
+	if (!w->err && fcntl(w->fd, F_ADD_SEALS, FLAT_SEALS | F_SEAL_SEAL) < 0)
+		w->err = -errno;
+	if (w->err) {
+		close(w->fd);
+		return w->err;
+	}
+	return w->fd;
+}
+
 int flat_make(const struct store_spec *s)
 {
-	struct writer w = { .fd = memfd_create("bt-torrent", MFD_CLOEXEC | MFD_ALLOW_SEALING) };
+	struct writer w;
+	int err = begin(&w);
 
-	if (w.fd < 0)
-		return -errno;
+	if (err)
+		return err;
 	write_front(&w, s);
 	/* pwrite by pages of the file's own cache: no fault, no SIGBUS, ENOMEM at worst */
 	write_out(&w, s->hashes, (size_t)s->pieces * 20);
-	if (!w.err && ftruncate(w.fd, (off_t)w.off) < 0) /* no pieces: the hashes' place must exist */
-		w.err = -errno;
-	if (!w.err && fcntl(w.fd, F_ADD_SEALS, FLAT_SEALS | F_SEAL_SEAL) < 0)
-		w.err = -errno;
-	if (w.err) {
-		close(w.fd);
-		return w.err;
-	}
-	return w.fd;
+	return seal(&w);
+}
+
+int flat_make_again(const struct flat_view *v)
+{
+	struct writer w;
+	int err = begin(&w);
+
+	if (err)
+		return err;
+	write_out(&w, (const uint8_t *)v->h, v->map_len);
+	return seal(&w);
 }
 
 static bool text_valid(const struct flat *h, uint32_t at, bool needed)
@@ -143,7 +169,8 @@ static bool head_valid(const struct flat *h, uint64_t len)
 	if (h->text_off != sizeof(*h) + (uint64_t)h->nfiles * sizeof(struct flat_file) || h->text_off > len ||
 	    h->text_len == 0 || h->text_len > len - h->text_off)
 		return false;
-	if (h->hashes_off < h->text_off + h->text_len || h->hashes_off > len || h->hashes_off % FLAT_ALIGN ||
+	if (h->hashes_off < h->text_off + h->text_len || h->hashes_off > len ||
+	    (len > FLAT_SMALL && h->hashes_off % FLAT_ALIGN) ||
 	    len - h->hashes_off != (uint64_t)h->pieces * 20)
 		return false;
 	if (h->piece_len == 0 || h->piece_len > 32767ull * BLOCK_LEN || h->size > INT64_MAX)
@@ -182,9 +209,14 @@ int flat_map(struct flat_view *v, int fd, bool with_hashes)
 	v->map_len = (size_t)(with_hashes ? (uint64_t)st.st_size : h.hashes_off);
 	if (v->map_len != (with_hashes ? (uint64_t)st.st_size : h.hashes_off))
 		return -ENOMEM;
-	p = mmap(NULL, v->map_len, PROT_READ, MAP_SHARED, fd, 0);
-	if (p == MAP_FAILED)
-		return -errno;
+	v->copied = st.st_size <= FLAT_SMALL;
+	p = v->copied ? malloc(v->map_len) : mmap(NULL, v->map_len, PROT_READ, MAP_SHARED, fd, 0);
+	if (!p || p == MAP_FAILED)
+		return p ? -errno : -ENOMEM;
+	if (v->copied && pread(fd, p, v->map_len, 0) != (ssize_t)v->map_len) {
+		free(p);
+		return -EIO;
+	}
 	v->h = p;
 	v->files = (const void *)((const char *)p + sizeof(h));
 	v->text = (const char *)p + h.text_off;
@@ -197,7 +229,9 @@ int flat_map(struct flat_view *v, int fd, bool with_hashes)
 
 void flat_unmap(struct flat_view *v)
 {
-	if (v->h)
+	if (v->h && v->copied)
+		free((void *)(uintptr_t)v->h);
+	else if (v->h)
 		munmap((void *)(uintptr_t)v->h, v->map_len);
 	*v = (struct flat_view){ 0 };
 }

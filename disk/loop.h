@@ -90,6 +90,9 @@ struct disk {
 	uint32_t njobs;
 	struct store **stores; /* by number */
 	size_t nstores, stores_cap;
+	size_t free_number;  /* no number before it is free */
+	struct list unsent;  /* stores the keeper has not heard of, by on_unsent */
+	uint32_t nopens;     /* descriptions that wait in the link, each with a descriptor */
 	struct list texts;
 	uint32_t next_text;
 
@@ -119,6 +122,7 @@ struct store {
 	bool full;    /* on_space(true) was called */
 	bool probing; /* a retry is under way */
 	bool no_map;  /* windows were refused */
+	struct list on_unsent;
 	struct job *probe; /* the parked piece that tries again */
 	struct list parked; /* complete pieces without space, oldest first */
 	uint32_t parked_frames;
@@ -137,6 +141,7 @@ void disk_job_free(struct job *);
 void disk_put_frames(struct disk *, const uint32_t *locs, uint32_t n); /* those that are frames */
 
 /* ---- store.c ---- */
+void store_send_unsent(struct disk *); /* as many as may wait in the link */
 int store_take(struct store *, struct msg *); /* a message from the keeper; -EPROTO */
 void store_free(struct store *);
 void store_disk_died(struct store *);

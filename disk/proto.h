@@ -118,16 +118,20 @@ struct flat_file {
 };
 #define FLAT_NO_TEXT UINT32_MAX
 
-/* A mapping of it. The loop maps the front only, the keeper the hashes too. */
+/* A mapping of it, or a copy of a small one: a page and a mapping for each of
+ * 10,000 torrents would be most of what they cost. The loop has the front only,
+ * the keeper the hashes too. */
 struct flat_view {
 	const struct flat *h;
 	const struct flat_file *files;
 	const char *text;
 	const uint8_t *hashes; /* NULL in the loop */
 	size_t map_len;
+	bool copied;
 };
 
 int flat_make(const struct store_spec *) BT_MUST_USE; /* descriptor of the sealed memfd or -errno */
+int flat_make_again(const struct flat_view *) BT_MUST_USE; /* the same, from a view with hashes */
 /* Maps and checks every number in it. -EPROTO when one is wrong. */
 int flat_map(struct flat_view *, int fd, bool with_hashes) BT_MUST_USE;
 void flat_unmap(struct flat_view *);

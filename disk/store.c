@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#define OPENS_MAX 16u /* descriptions in the link at once */
 #define RETRY_FIRST_MS 1000
 #define RETRY_MS 5000
 #define RETRY_SLOTS_MS 100 /* space is there, but too many jobs wait */
@@ -43,7 +44,7 @@ static int number(struct store *s)
 {
 	struct disk *d = s->d;
 	void *stores = d->stores;
-	size_t id = 0;
+	size_t id = d->free_number;
 
 	while (id < d->nstores && d->stores[id])
 		id++;
@@ -54,29 +55,48 @@ static int number(struct store *s)
 		d->nstores++;
 	}
 	d->stores[id] = s;
+	d->free_number = id + 1;
 	s->id = (uint32_t)id;
 	return 0;
 }
 
-static int send_open(struct store *s, const struct store_spec *spec)
+/* The description goes to the keeper, but for the few that would wait in the link
+ * with their descriptors: 10,000 torrents may come in one turn. */
+static int send_open(struct store *s, int fd)
 {
-	int fd = flat_make(spec), err;
-	struct msg *m;
+	bool later = s->d->nopens >= OPENS_MAX;
+	int err = flat_map(&s->flat, fd, later);
+	struct msg *m = err || later ? NULL : put(s, MSG_OPEN, 0);
 
-	if (fd < 0)
-		return fd;
-	err = flat_map(&s->flat, fd, false);
-	m = err ? NULL : put(s, MSG_OPEN, 0);
-	if (m)
+	if (m) {
+		s->d->nopens++;
 		m->fd = fd; /* the link's now */
-	else
-		close(fd);
-	return err ? err : m ? 0 : -EPIPE;
+		return 0;
+	}
+	close(fd);
+	if (!err && later)
+		list_push_back(&s->d->unsent, &s->on_unsent);
+	return err ? err : later ? 0 : -EPIPE;
+}
+
+void store_send_unsent(struct disk *d)
+{
+	while (!list_empty(&d->unsent) && d->nopens < OPENS_MAX) {
+		struct store *s = container_of(d->unsent.next, struct store, on_unsent);
+		int fd = flat_make_again(&s->flat);
+
+		list_remove(&s->on_unsent);
+		flat_unmap(&s->flat);
+		s->open_err = fd < 0 ? fd : send_open(s, fd);
+		if (s->open_err)
+			later_add(d->net, &s->news);
+	}
 }
 
 struct store *store_open(struct disk *d, const struct store_spec *spec)
 {
 	struct store *s = calloc(1, sizeof(*s));
+	int fd;
 
 	if (!s)
 		return NULL;
@@ -87,6 +107,7 @@ struct store *store_open(struct disk *d, const struct store_spec *spec)
 	s->spec.files = NULL;
 	s->have = alloc_array(bits_len(spec->pieces) + 1, 1);
 	list_init(&s->parked);
+	list_init(&s->on_unsent);
 	timer_init(&s->retry, on_retry);
 	later_init(&s->news, on_news);
 	if (!s->have || number(s) < 0) {
@@ -94,7 +115,8 @@ struct store *store_open(struct disk *d, const struct store_spec *spec)
 		free(s);
 		return NULL;
 	}
-	s->open_err = send_open(s, spec);
+	fd = flat_make(spec);
+	s->open_err = fd < 0 ? fd : send_open(s, fd);
 	if (s->open_err)
 		later_add(d->net, &s->news);
 	return s;
@@ -120,8 +142,10 @@ void store_free(struct store *s)
 	for (size_t i = 0; i < s->npartials; i++)
 		free((void *)(uintptr_t)s->partials[i].bits);
 	free(s->partials);
+	list_remove(&s->on_unsent);
 	flat_unmap(&s->flat);
 	d->stores[s->id] = NULL;
+	d->free_number = min_size(d->free_number, s->id);
 	free(s->have);
 	free(s);
 }
@@ -563,6 +587,8 @@ void store_close(struct store *s, const struct store_partial *p, size_t n)
 		m->total = p[i].nblocks;
 		memcpy(msg_tail(m), p[i].bits, len);
 	}
-	if (s->d->dead || s->open_err || !put(s, MSG_CLOSE, 0))
+	if (s->d->dead || s->open_err || list_linked(&s->on_unsent) || !put(s, MSG_CLOSE, 0)) {
+		list_remove(&s->on_unsent);
 		later_add(s->d->net, &s->news);
+	}
 }
