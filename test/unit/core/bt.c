@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Whole clients in one process, through bt.h: what is transferred, in every shape
- * that files and pieces can have. Needs 48 MiB of address space. */
+ * that files and pieces can have. */
 #include "test/unit/core/rig.h"
 
 static const struct bt_opts modes[] = {

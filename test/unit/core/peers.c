@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Clients among each other, through bt.h: rates, ratios, ways to find each other,
- * limits. Scenes that take their time run side by side. Needs 64 MiB. */
+ * limits. Scenes that take their time run side by side. */
 #include "test/unit/core/rig.h"
 
 static const struct bt_opts local = { .bind_addr = "127.0.0.1", .window_bytes = 2 << 20 };
