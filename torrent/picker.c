@@ -20,7 +20,8 @@ struct picker *picker_new(uint32_t pieces, uint64_t piece_len, uint64_t size)
 	p->pieces = p->missing = pieces;
 	p->piece_len = (uint32_t)piece_len;
 	p->last_len = pieces ? (uint32_t)(size - (pieces - 1) * piece_len) : 0;
-	p->run_pieces = piece_len && piece_len < PICK_RUN ? PICK_RUN / (uint32_t)piece_len : 1;
+	uint32_t run_piece = piece_len < PICK_BLOCK ? PICK_BLOCK : (uint32_t)piece_len; /* in_run looks at each of a run */
+	p->run_pieces = run_piece < PICK_RUN ? PICK_RUN / run_piece : 1;
 	list_init(&p->open);
 	for (size_t i = 0; i < PICK_CLASSES; i++)
 		list_init(&p->by_free[i]);
