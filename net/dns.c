@@ -408,12 +408,16 @@ void dns_free(struct dns *d)
 
 void dns_configure(struct dns *d, struct slice resolv_conf, struct slice hosts)
 {
+	struct dns_conf conf;
 	size_t n = hosts.n;
 
 	if (n > HOSTS_MAX) /* cut between two lines */
 		for (n = HOSTS_MAX; n > 0 && hosts.p[n - 1] != '\n';)
 			n--;
-	dns_conf_parse(resolv_conf, &d->conf);
+	dns_conf_parse(resolv_conf, &conf);
+	if (memcmp(&conf, &d->conf, sizeof(conf)) == 0 && slice_eq(slice_of(d->hosts, d->hosts_len), slice_of(hosts.p, n)))
+		return;
+	memcpy(&d->conf, &conf, sizeof(conf));
 	memset(d->cache, 0, sizeof(d->cache));
 	free(d->hosts);
 	d->hosts = n > 0 ? malloc(n) : NULL;

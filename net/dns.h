@@ -27,7 +27,7 @@ struct dns *dns_new(struct net *) BT_MUST_USE;
 void dns_free(struct dns *); /* look-ups still under way end without a word */
 /* Texts of /etc/resolv.conf and /etc/hosts, copied; either may be empty, and
  * of hosts 1 MiB is kept. Without nameserver lines 127.0.0.1 is asked, as libc
- * does. May be called again when the files change; empties the cache. */
+ * does. May be called again and again: only a change empties the cache. */
 void dns_configure(struct dns *, struct slice resolv_conf, struct slice hosts);
 /* Look-up of both families in parallel; numbers and hosts entries answer from
  * the end of this turn. The handle is valid until fn runs. NULL = no memory.

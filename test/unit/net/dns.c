@@ -347,6 +347,7 @@ static void configure(const char *more, const char *hosts)
 
 	snprintf(text, sizeof(text), "nameserver [127.0.0.1]:%u\nnameserver [127.0.0.1]:%u\noptions timeout:1 attempts:1\n%s",
 		 server[0].at.port, server[1].at.port, more);
+	dns_configure(dns, slice_of(NULL, 0), slice_of(NULL, 0)); /* another one: the cache is emptied */
 	dns_configure(dns, slice_str(text), slice_str(hosts));
 	for (int i = 0; i < 2; i++) {
 		server[i].silent = server[i].broken = false;
@@ -423,6 +424,7 @@ static void test_here(void)
 static void test_answers(void)
 {
 	struct result r;
+	char text[200];
 
 	configure("", "");
 	r = look("ok.example");
@@ -432,6 +434,12 @@ static void test_answers(void)
 	CHECK(server[0].ports[0] != server[0].ports[1] && server[0].ids[0] != server[0].ids[1]);
 	/* From the cache, whatever the case of the letters. */
 	r = look("OK.Example");
+	CHECK(r.n == 2 && asked() == 2);
+	/* The same configuration read again changes nothing. */
+	snprintf(text, sizeof(text), "# the same\nnameserver [127.0.0.1]:%u\nnameserver [127.0.0.1]:%u\n"
+		 "options timeout:1 attempts:1\n", server[0].at.port, server[1].at.port);
+	dns_configure(dns, slice_str(text), slice_of(NULL, 0));
+	r = look("ok.example");
 	CHECK(r.n == 2 && asked() == 2);
 	/* A new configuration forgets it. */
 	configure("", "");
