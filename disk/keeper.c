@@ -320,28 +320,21 @@ static int take(void *arg, struct msg *m)
 	}
 }
 
-/* The store with the least to look at, so that small torrents don't wait for large ones. */
 static struct kstore *next_to_check(struct keeper *k)
 {
-	struct kstore *best = NULL;
-
-	for (size_t i = 0; i < k->nstores; i++) {
-		struct kstore *ks = k->stores[i];
-		if (ks && ks->resume && (!best || resume_left(ks) < resume_left(best)))
-			best = ks;
-	}
-	return best;
+	for (size_t i = 0; i < KEEPER_SIZES; i++)
+		if (!list_empty(&k->to_check[i]))
+			return container_of(k->to_check[i].next, struct kstore, on_check);
+	return NULL;
 }
 
 static int sleep_ms(const struct keeper *k)
 {
-	uint64_t soonest = UINT64_MAX;
+	uint64_t soonest;
 
-	for (size_t i = 0; i < k->nstores; i++)
-		if (k->stores[i] && k->stores[i]->sync_at)
-			soonest = min_u64(soonest, k->stores[i]->sync_at);
-	if (soonest == UINT64_MAX)
+	if (list_empty(&k->due))
 		return -1;
+	soonest = container_of(k->due.next, struct kstore, on_due)->sync_at;
 	return soonest <= k->now_ms ? 0 : (int)min_u64(soonest - k->now_ms, 60000);
 }
 
@@ -357,9 +350,7 @@ int keeper_turn(struct keeper *k)
 	check_run(k);
 	if (got < 0)
 		return -EPIPE;
-	for (size_t i = 0; i < k->nstores; i++)
-		if (k->stores[i])
-			kstore_tick(k->stores[i]);
+	kstore_sync_due(k);
 	ks = lags ? NULL : next_to_check(k);
 	if (ks)
 		resume_slice(ks);
@@ -375,6 +366,9 @@ int keeper_init(struct keeper *k, const struct keeper_opts *o)
 	*k = (struct keeper){
 		.link = { .fd = -1 }, .pool = o->pool, .nframes = o->nframes, .alloc = o->alloc, .sync_ms = o->sync_ms,
 	};
+	list_init(&k->due);
+	for (size_t i = 0; i < KEEPER_SIZES; i++)
+		list_init(&k->to_check[i]);
 	list_init(&k->checks);
 	lanes_init(&k->lanes, k);
 	k->cache = files_cache_new();

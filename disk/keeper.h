@@ -89,6 +89,8 @@ uint64_t lanes_step(struct lanes *, struct keeper *, lanes_fn *done);
 
 /* ---- keeper.c ---- */
 
+#define KEEPER_SIZES 33 /* 0, 1, 2-3, 4-7... pieces */
+
 struct keeper {
 	struct link link;
 	uint8_t *pool;
@@ -98,6 +100,8 @@ struct keeper {
 	struct files_cache *cache;
 	struct kstore **stores; /* by the loop's number, NULL = none */
 	size_t nstores, stores_cap;
+	struct list due; /* stores that have something to sync, soonest first, by on_due */
+	struct list to_check[KEEPER_SIZES]; /* those with a resume, by its size, by on_check */
 	struct list checks; /* struct check_job, waiting for the lanes */
 	uint32_t nchecks;
 	struct check_job *assembling; /* the one whose locs are still coming */
@@ -143,6 +147,7 @@ struct kstore {
 	uint32_t *fresh; /* verified, but not in the journal yet */
 	size_t nfresh, fresh_cap;
 	uint64_t sync_at; /* when they are due; 0 = nothing waits */
+	struct list on_due, on_check;
 	uint64_t started; /* files_dirty() when write-out was last started */
 	/* Files whose bytes came past files_write (windows, data found by resume):
 	 * synced by hand. Empty when raw_lo > raw_hi. */
@@ -166,7 +171,7 @@ void kstore_raw(struct kstore *, uint32_t index);
 void kstore_mapped(struct kstore *, uint32_t index); /* and it was us: the loop, through windows */
 void kstore_written(struct kstore *); /* after writes: start write-out in time */
 int kstore_sync(struct kstore *);     /* data, then journal; tells the loop about losses */
-void kstore_tick(struct kstore *);    /* sync when due */
+void kstore_sync_due(struct keeper *); /* all whose time has come */
 int kstore_stow(struct kstore *, const struct msg *, const uint8_t *bits);
 void kstore_close(struct kstore *, bool clean); /* and free; clean = the loop asked for it */
 /* The store is dead: tells once. verb as in "cannot <verb> <file>: <reason>". */
@@ -179,7 +184,6 @@ void kstore_finish(struct kstore *); /* when all wanted pieces are there: empty 
 struct resume;
 /* Takes over js and decides what is trusted. -ENOMEM. */
 int resume_start(struct kstore *, struct journal_state *js) BT_MUST_USE;
-uint64_t resume_left(const struct kstore *); /* pieces not looked at */
 bool resume_slice(struct kstore *);          /* works for some milliseconds; true = finished, MSG_OPENED was sent */
 void resume_free(struct kstore *);
 

@@ -208,6 +208,7 @@ static int open_parts(struct kstore *ks, int fd, char what[MSG_WHAT_MAX])
 static void free_parts(struct kstore *ks)
 {
 	resume_free(ks);
+	list_remove(&ks->on_due);
 	if (ks->journal)
 		journal_drop(ks->journal);
 	if (ks->files)
@@ -237,6 +238,8 @@ void kstore_open(struct keeper *k, uint32_t id, int fd)
 		ks->k = k;
 		ks->id = id;
 		ks->raw_lo = UINT32_MAX;
+		list_init(&ks->on_due);
+		list_init(&ks->on_check);
 		err = open_parts(ks, fd, what);
 		if (!err) {
 			k->stores[id] = ks;
@@ -254,8 +257,10 @@ void kstore_open(struct keeper *k, uint32_t id, int fd)
 
 static void due(struct kstore *ks)
 {
-	if (!ks->sync_at)
-		ks->sync_at = ks->k->now_ms + ks->k->sync_ms;
+	if (ks->sync_at)
+		return;
+	ks->sync_at = ks->k->now_ms + ks->k->sync_ms;
+	list_push_back(&ks->k->due, &ks->on_due); /* all wait equally long: it stays in order */
 }
 
 void kstore_raw(struct kstore *ks, uint32_t index)
@@ -347,6 +352,7 @@ int kstore_sync(struct kstore *ks)
 	int err;
 
 	ks->sync_at = ks->started = 0;
+	list_remove(&ks->on_due);
 	if (ks->dead)
 		return -EIO;
 	err = files_verify_open(ks->files);
@@ -373,12 +379,15 @@ int kstore_sync(struct kstore *ks)
 	return 0;
 }
 
-void kstore_tick(struct kstore *ks)
+void kstore_sync_due(struct keeper *k)
 {
-	if (!ks->sync_at || ks->sync_at > ks->k->now_ms)
-		return;
-	if (kstore_sync(ks) < 0) {
-		/* told: MSG_LOST or MSG_FAILED */
+	while (!list_empty(&k->due)) {
+		struct kstore *ks = container_of(k->due.next, struct kstore, on_due);
+		if (ks->sync_at > k->now_ms)
+			return;
+		if (kstore_sync(ks) < 0) {
+			/* told: MSG_LOST or MSG_FAILED */
+		}
 	}
 }
 

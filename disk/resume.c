@@ -95,6 +95,16 @@ static int withdraw(struct kstore *ks)
 	return 0;
 }
 
+/* Small ones first: they need not wait for large ones. */
+static void line_up(struct kstore *ks)
+{
+	uint32_t pieces = ks->flat.h->pieces, size = 0;
+
+	while (pieces >> size && size < KEEPER_SIZES - 1)
+		size++;
+	list_push_back(&ks->k->to_check[size], &ks->on_check);
+}
+
 int resume_start(struct kstore *ks, struct journal_state *js)
 {
 	struct resume *r = calloc(1, sizeof(*r));
@@ -117,6 +127,7 @@ int resume_start(struct kstore *ks, struct journal_state *js)
 	if (!(ks->flat.h->flags & FLAT_CHECK_ONLY))
 		for (uint32_t i = 0; i < ks->flat.h->nfiles; i++)
 			r->stamps[i] = files_know(ks->files, i);
+	line_up(ks);
 	return r->js.found ? withdraw(ks) : 0;
 }
 
@@ -124,16 +135,12 @@ void resume_free(struct kstore *ks)
 {
 	if (!ks->resume)
 		return;
+	list_remove(&ks->on_check);
 	journal_state_release(&ks->resume->js);
 	lanes_release(&ks->resume->lanes);
 	free(ks->resume->stamps);
 	free(ks->resume);
 	ks->resume = NULL;
-}
-
-uint64_t resume_left(const struct kstore *ks)
-{
-	return ks->flat.h->pieces - ks->resume->next + ks->resume->lanes.n;
 }
 
 /* ---- which pieces are worth looking at ---- */
