@@ -21,7 +21,6 @@
 int files_new(struct files **out, struct files_cache *c, const struct files_opts *o)
 {
 	struct files *f = calloc(1, sizeof(*f));
-	struct stat st;
 	int r = -ENOMEM;
 
 	*out = NULL;
@@ -39,18 +38,9 @@ int files_new(struct files **out, struct files_cache *c, const struct files_opts
 	f->stamp = alloc_array(o->nfiles, sizeof(*f->stamp));
 	if (!f->flags || !f->id || !f->stamp)
 		goto fail;
-	do {
-		r = path_open_dir(o->dir, !o->read_only);
-	} while ((r == -EMFILE || r == -ENFILE) && open_evict(c));
+	r = open_hold_dir(f, o->dir, !o->read_only);
 	if (r < 0)
 		goto fail;
-	f->dir.dirfd = r;
-	if (fstat(r, &st) < 0) {
-		r = -errno;
-		goto fail;
-	}
-	f->dev = st.st_dev;
-	f->fs = space_traits(r);
 	*out = f;
 	return 0;
 fail:
@@ -66,8 +56,7 @@ void files_free(struct files *f)
 		if (open_nth(f, k))
 			open_close(open_nth(f, k));
 	}
-	if (f->dir.dirfd >= 0)
-		close(f->dir.dirfd);
+	open_let_dir_go(f);
 	free(f->flags);
 	free(f->id);
 	free(f->stamp);

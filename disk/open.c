@@ -17,6 +17,7 @@ struct files_cache *files_cache_new(void)
 
 	if (!c)
 		return NULL;
+	list_init(&c->dirs);
 	list_init(&c->used);
 	list_init(&c->spare);
 	for (size_t i = 0; i < FILES_OPEN_MAX; i++)
@@ -31,6 +32,68 @@ void files_cache_free(struct files_cache *c)
 	while (open_evict(c))
 		;
 	free(c);
+}
+
+/* ---- directories ---- */
+
+/* The descriptor becomes the cache's: 10,000 torrents of one directory share one.
+ * The name is opened each time, for it may lead somewhere else by now. */
+static struct files_dir *hold(struct files_cache *c, int fd, const struct stat *st)
+{
+	struct files_dir *d;
+
+	for (struct list *l = c->dirs.next; l != &c->dirs; l = l->next) {
+		d = container_of(l, struct files_dir, on_dirs);
+		if (d->dev == st->st_dev && d->ino == st->st_ino) {
+			close(fd);
+			d->users++;
+			return d;
+		}
+	}
+	d = calloc(1, sizeof(*d));
+	if (!d) {
+		close(fd);
+		return NULL;
+	}
+	*d = (struct files_dir){ .fd = fd, .dev = st->st_dev, .ino = st->st_ino, .users = 1 };
+	list_push_front(&c->dirs, &d->on_dirs);
+	return d;
+}
+
+int open_hold_dir(struct files *f, const char *dir, bool create)
+{
+	struct stat st;
+	int fd;
+
+	do {
+		fd = path_open_dir(dir, create);
+	} while ((fd == -EMFILE || fd == -ENFILE) && open_evict(f->cache));
+	if (fd < 0)
+		return fd;
+	if (fstat(fd, &st) < 0) {
+		int err = -errno;
+
+		close(fd);
+		return err;
+	}
+	f->held = hold(f->cache, fd, &st);
+	if (!f->held)
+		return -ENOMEM;
+	f->dir.dirfd = f->held->fd;
+	f->dev = st.st_dev;
+	f->fs = space_traits(f->dir.dirfd);
+	return 0;
+}
+
+void open_let_dir_go(struct files *f)
+{
+	struct files_dir *d = f->held;
+
+	if (!d || --d->users > 0)
+		return;
+	close(d->fd);
+	list_remove(&d->on_dirs);
+	free(d);
 }
 
 /* ---- closing ---- */

@@ -23,7 +23,16 @@ struct open_file {
 	uint64_t lo, hi; /* written, write-out not started; none when lo >= hi */
 };
 
+struct files_dir { /* one directory, held open for all torrents in it */
+	struct list on_dirs;
+	int fd;
+	dev_t dev;
+	ino_t ino;
+	unsigned users;
+};
+
 struct files_cache {
+	struct list dirs;
 	struct list used, spare;
 	struct open_file entry[FILES_OPEN_MAX];
 };
@@ -41,7 +50,8 @@ enum {
 
 struct files {
 	struct files_cache *cache;
-	struct beneath dir;
+	struct files_dir *held;
+	struct beneath dir; /* its descriptor */
 	const struct store_file *table;
 	uint32_t n;
 	uint8_t *flags;  /* one per file */
@@ -63,6 +73,9 @@ struct files {
  * before a first write: parents, creation, layout. Stays until the next call. */
 int open_get(struct files *, uint32_t file, bool write, struct open_file **) BT_MUST_USE;
 struct open_file *open_find(struct files *, uint32_t file); /* NULL when it isn't open */
+/* The torrent's directory, for its life; sets dir, dev and fs. */
+int open_hold_dir(struct files *, const char *dir, bool create) BT_MUST_USE;
+void open_let_dir_go(struct files *);
 int open_sync(struct open_file *) BT_MUST_USE; /* clean afterwards in any case */
 void open_start_writeout(struct open_file *);
 int open_sync_closed(struct files *, uint32_t file) BT_MUST_USE; /* one with FILE_UNSYNCED, cleared in any case */
