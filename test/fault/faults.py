@@ -260,8 +260,19 @@ class Seeder:
 
     def accept(self):
         while True:
-            s, _ = self.listener.accept()
+            try:
+                s, _ = self.listener.accept()
+            except OSError:
+                return
             threading.Thread(target=self.serve, args=(s,), daemon=True).start()
+
+    def close(self):
+        """Takes no more connections; those it has go on."""
+        try:
+            self.listener.shutdown(socket.SHUT_RDWR)  # wakes accept()
+        except OSError:
+            pass
+        self.listener.close()
 
     def sent_bytes(self):
         with self.lock:
@@ -492,29 +503,29 @@ def journal_claims(into, torrent):
         data = open(os.path.join(d, name), "rb").read()
     except (FileNotFoundError, IndexError):
         return set(), False
-    half, best = len(data) // 2, None
+    # room for a snapshot with stamps and partial pieces up to a multiple of 4096, then the log
+    bits = -(-torrent.pieces // 8)
+    blocks = min(-(-torrent.piece_len // BLOCK), 8 * (65536 - 8))
+    room = min(65536, torrent.pieces * (8 + -(-blocks // 8)))
+    log = -(-(80 + bits + 16 * len(torrent.files) + room) // 4096) * 4096
+    half, best = log + min(-(-bits // 4096) * 4096, 65536), None
     for base in (0, half):
         h = data[base:base + half]
         if h[:8] != b"bt-jrnl\x01":
             continue
         flags, gen = struct.unpack(">IQ", h[12:24])
         n = struct.unpack(">I", h[72:76])[0]
-        if not 80 <= n <= half or crc32c(h[12:n]) != struct.unpack(">I", h[8:12])[0]:
+        if not 80 <= n <= log or crc32c(h[12:n]) != struct.unpack(">I", h[8:12])[0]:
             continue
         if best is None or gen > best[0]:
-            best = (gen, flags, h, n)
+            best = (gen, flags, h)
     if not best:
         return set(), False
-    _, flags, h, n = best
-    have = torrent.bits(h[80:80 + -(-torrent.pieces // 8)])
-    nonce = h[24:32]
-    # the log's place: behind room for a snapshot with stamps and partial pieces, at a multiple of 4096
-    blocks = min(-(-torrent.piece_len // BLOCK), 8 * (65536 - 8))
-    room = min(65536, torrent.pieces * (8 + -(-blocks // 8)))
-    at = -(-(80 + -(-torrent.pieces // 8) + 16 * len(torrent.files) + room) // 4096) * 4096
-    while not flags & 1 and at + 16 <= half:
+    _, flags, h = best
+    have, at = torrent.bits(h[80:80 + bits]), log
+    while not flags & 1 and at + 16 <= len(h):
         crc, count = struct.unpack(">II", h[at:at + 8])
-        if not 0 < count <= (half - at - 16) // 4 or h[at + 8:at + 16] != nonce or \
+        if not 0 < count <= (len(h) - at - 16) // 4 or h[at + 8:at + 16] != h[24:32] or \
                 crc32c(h[at + 4:at + 16 + 4 * count]) != crc:
             break
         have |= set(struct.unpack(f">{count}I", h[at + 16:at + 16 + 4 * count]))
