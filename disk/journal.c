@@ -540,7 +540,7 @@ int journal_open(struct journal **out, const struct journal_opts *o, struct jour
 	struct layout l;
 	struct journal *j = NULL;
 	struct stat st;
-	bool created = false;
+	bool created = false, took_back = false;
 	uint64_t gen = 0;
 	unsigned half = 1;
 	int fd = -1, r = -ENOMEM;
@@ -564,6 +564,8 @@ int journal_open(struct journal **out, const struct journal_opts *o, struct jour
 	if (r == 0 || r == -EROFS || r == -EACCES || r == -EPERM || r == -EBUSY) {
 		int e = load(fd, &l, s, &half, &gen);
 
+		if (e == 0 && s->found && o->judge)
+			took_back = o->judge(o->judge_arg, s);
 		r = e < 0 ? e : r;
 	}
 	if (r < 0)
@@ -574,6 +576,8 @@ int journal_open(struct journal **out, const struct journal_opts *o, struct jour
 	j->gen = gen;
 	memcpy(j->have, s->have, l.bits_len);
 	r = take_over(j, o, s, (uint64_t)st.st_size);
+	if (r == 0 && took_back)
+		r = write_snapshot(j); /* the older half claims it still */
 	if (r < 0)
 		goto fail;
 	*out = j;

@@ -37,6 +37,9 @@ struct journal_io {
 	void *arg;
 };
 
+/* Takes back bits of s->have that are not to be trusted any more; true = some. */
+typedef bool journal_judge_fn(void *arg, struct journal_state *s);
+
 struct journal_opts {
 	int dirfd;             /* directory of the journal */
 	const char *name;      /* file name there */
@@ -44,15 +47,18 @@ struct journal_opts {
 	uint32_t pieces, nfiles;
 	uint64_t piece_len;
 	const struct journal_io *io; /* NULL = the system's; else it must outlive the journal */
+	journal_judge_fn *judge; /* NULL = all is trusted */
+	void *judge_arg;
 };
-/* Reads what is there, then marks it unclean. An unusable file (damaged, other
+/* Reads what is there, has it judged, then marks it unclean: not before, as stamps
+ * count no more from then on. An unusable file (damaged, other
  * geometry) counts as not found and is replaced. With an error (read-only
  * volume, no space) *out still holds what could be read and *j is NULL. One
  * process at a time: a keeper that is still finishing is waited for, five
  * seconds at most, then -EBUSY: somebody else writes to these files, and *out holds
  * what he has written down.
- * The journal goes on with what it read: what turns out untrue has to be
- * withdrawn by journal_lost. */
+ * The journal goes on with what is left of what it read: what turns out untrue
+ * later has to be withdrawn by journal_lost. */
 int journal_open(struct journal **, const struct journal_opts *, struct journal_state *out) BT_MUST_USE;
 void journal_state_release(struct journal_state *);
 /* Adds or withdraws pieces and syncs the record. The data must be on disk already.

@@ -182,8 +182,9 @@ void kstore_finish(struct kstore *); /* when all wanted pieces are there: empty 
 
 /* ---- resume.c ---- */
 struct resume;
-/* Takes over js and decides what is trusted. -ENOMEM. */
-int resume_start(struct kstore *, struct journal_state *js) BT_MUST_USE;
+int resume_new(struct kstore *) BT_MUST_USE; /* notes how the files are. -ENOMEM */
+bool resume_judge(void *ks, struct journal_state *js); /* for journal_open: takes back what is not trusted */
+void resume_start(struct kstore *, struct journal_state *js); /* takes over js, judged */
 bool resume_slice(struct kstore *);          /* works for some milliseconds; true = finished, MSG_OPENED was sent */
 void resume_free(struct kstore *);
 

@@ -151,7 +151,8 @@ static int open_journal(struct kstore *ks, struct journal_state *js)
 	hex_encode(name, h->info_hash, sizeof(h->info_hash));
 	memcpy(name + 2 * sizeof(h->info_hash), ".journal", sizeof(".journal"));
 	err = journal_open(&ks->journal, &(struct journal_opts){ .dirfd = fd, .name = name, .id = h->info_hash,
-		.pieces = h->pieces, .nfiles = h->nfiles, .piece_len = h->piece_len }, js);
+		.pieces = h->pieces, .nfiles = h->nfiles, .piece_len = h->piece_len,
+		.judge = resume_judge, .judge_arg = ks }, js);
 	close(fd);
 	return err;
 }
@@ -190,6 +191,10 @@ static int open_parts(struct kstore *ks, int fd, char what[MSG_WHAT_MAX])
 		kstore_what(what, ks, "open", err);
 		return err;
 	}
+	err = resume_new(ks);
+	snprintf(what, MSG_WHAT_MAX, "cannot open the torrent's storage: %s", strerror(-err));
+	if (err)
+		return err;
 	if (!(ks->flat.h->flags & FLAT_CHECK_ONLY)) {
 		err = open_journal(ks, &js);
 		if (err == -EBUSY && !(ks->flat.h->flags & FLAT_READ_ONLY)) { /* two writers would spoil each other's pieces */
@@ -200,9 +205,8 @@ static int open_parts(struct kstore *ks, int fd, char what[MSG_WHAT_MAX])
 		if (err)
 			warn_journal(ks, err);
 	}
-	err = resume_start(ks, &js); /* takes js over */
-	snprintf(what, MSG_WHAT_MAX, "cannot open the torrent's storage: %s", strerror(-err));
-	return err;
+	resume_start(ks, &js); /* takes js over */
+	return 0;
 }
 
 static void free_parts(struct kstore *ks)

@@ -42,7 +42,7 @@ static uint64_t clock_us(void)
 }
 
 /* Are the files below a piece as the journal knew them? */
-static bool files_as_before(const struct kstore *ks, uint32_t index)
+static bool files_as_before(const struct kstore *ks, const struct journal_state *js, uint32_t index)
 {
 	const struct resume *r = ks->resume;
 	uint64_t off = index * ks->flat.h->piece_len, end = off + flat_piece_len(ks->flat.h, index);
@@ -51,48 +51,29 @@ static bool files_as_before(const struct kstore *ks, uint32_t index)
 		const struct store_file *f = &ks->table[i];
 		if (f->len == 0 || (f->attr & BT_FILE_PAD))
 			continue;
-		if (r->js.clean ? r->js.stamps[i].len != r->stamps[i].len ||
-				  r->js.stamps[i].mtime_ns != r->stamps[i].mtime_ns
-				: r->stamps[i].len < min_u64(end - f->off, f->len))
+		if (js->clean ? js->stamps[i].len != r->stamps[i].len ||
+				js->stamps[i].mtime_ns != r->stamps[i].mtime_ns
+			      : r->stamps[i].len < min_u64(end - f->off, f->len))
 			return false;
 	}
 	return true;
 }
 
-/* Bits the journal has but that are not trusted are withdrawn before anything
- * else: should this check be cut short, nobody may trust them later. */
-static int withdraw(struct kstore *ks)
+/* Bits that are not trusted are taken back before the journal is marked unclean:
+ * from then on its stamps count no more, and a start after a kill would believe
+ * every file that is long enough. */
+bool resume_judge(void *arg, struct journal_state *js)
 {
-	struct resume *r = ks->resume;
-	uint32_t pieces = ks->flat.h->pieces, n = 0, *lost;
-	int err = 0;
+	struct kstore *ks = arg;
+	bool took_back = false;
 
-	for (uint32_t i = 0; i < pieces; i++)
-		n += bit_get(r->js.have, i);
-	lost = alloc_array((size_t)n + 1, sizeof(*lost));
-	if (!lost)
-		return -ENOMEM;
-	n = 0;
-	for (uint32_t i = 0; i < pieces; i++) {
-		if (!bit_get(r->js.have, i))
+	for (uint32_t i = 0; i < ks->flat.h->pieces; i++) {
+		if (!bit_get(js->have, i) || (!ks->resume->all && files_as_before(ks, js, i)))
 			continue;
-		if (!r->all && files_as_before(ks, i))
-			bit_set(ks->have, i);
-		else
-			lost[n++] = i;
+		bit_clear(js->have, i);
+		took_back = true;
 	}
-	if (n && ks->journal)
-		err = journal_lost(ks->journal, lost, n);
-	if (err) {
-		journal_drop(ks->journal);
-		ks->journal = NULL;
-		/* its bits stay as they are on disk, so what is left of it must
-		 * not be trusted in this run either; the data decides */
-		memset(ks->have, 0, bits_len(pieces));
-		r->all = true;
-	}
-	free(lost);
-	return 0;
+	return took_back;
 }
 
 /* Small ones first: they need not wait for large ones. */
@@ -105,30 +86,36 @@ static void line_up(struct kstore *ks)
 	list_push_back(&ks->k->to_check[size], &ks->on_check);
 }
 
-int resume_start(struct kstore *ks, struct journal_state *js)
+int resume_new(struct kstore *ks)
 {
 	struct resume *r = calloc(1, sizeof(*r));
 
-	if (!r) {
-		journal_state_release(js);
+	if (!r)
 		return -ENOMEM;
-	}
 	ks->resume = r;
-	r->js = *js;
-	memset(js, 0, sizeof(*js));
 	lanes_init(&r->lanes, ks->k);
 	r->all = (ks->flat.h->flags & (FLAT_FORCE_CHECK | FLAT_CHECK_ONLY)) != 0;
 	r->stamps = alloc_array(ks->flat.h->nfiles, sizeof(*r->stamps));
 	if (!r->stamps)
 		return -ENOMEM;
-	if (!r->js.found || r->all)
-		r->js.clean = false;
 	/* before anything is read: what changes while it is looked at has changed */
 	if (!(ks->flat.h->flags & FLAT_CHECK_ONLY))
 		for (uint32_t i = 0; i < ks->flat.h->nfiles; i++)
 			r->stamps[i] = files_know(ks->files, i);
+	return 0;
+}
+
+void resume_start(struct kstore *ks, struct journal_state *js)
+{
+	struct resume *r = ks->resume;
+
+	r->js = *js;
+	memset(js, 0, sizeof(*js));
+	if (!r->js.found || r->all)
+		r->js.clean = false;
+	if (r->js.found)
+		memcpy(ks->have, r->js.have, bits_len(ks->flat.h->pieces));
 	line_up(ks);
-	return r->js.found ? withdraw(ks) : 0;
 }
 
 void resume_free(struct kstore *ks)
@@ -181,7 +168,7 @@ static bool worth_hashing(struct kstore *ks, uint32_t index)
 		return false;
 	if (r->all)
 		return true;
-	if (r->js.clean && files_as_before(ks, index))
+	if (r->js.clean && files_as_before(ks, &r->js, index))
 		return false;
 	return files_has_data(ks->files, index * ks->flat.h->piece_len, flat_piece_len(ks->flat.h, index)) ||
 	       is_zeros(ks, index);
@@ -250,7 +237,7 @@ static void tell_partials(struct kstore *ks)
 	for (size_t i = 0; r->js.clean && !r->all && i < r->js.npartials; i++) {
 		const struct journal_partial *p = &r->js.partials[i];
 		if (p->index >= ks->flat.h->pieces || p->nblocks != flat_blocks(ks->flat.h, p->index) ||
-		    bit_get(ks->have, p->index) || !files_as_before(ks, p->index))
+		    bit_get(ks->have, p->index) || !files_as_before(ks, &r->js, p->index))
 			continue;
 		struct msg *m = link_put(&ks->k->link, MSG_PARTIAL, (uint32_t)bits_len(p->nblocks));
 		if (!m)
