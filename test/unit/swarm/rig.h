@@ -212,7 +212,7 @@ static UNUSED struct bt_torrent *rig_add(struct rig *r, const struct made *m)
 		fprintf(stderr, "torrent_new: %s\n", err);
 		abort();
 	}
-	CHECK(UNTIL(r, t->opened, 5000));
+	CHECK(UNTIL(r, t->opened, 30000));
 	return t;
 }
 
@@ -227,7 +227,7 @@ static UNUSED struct bt_torrent *rig_seed(struct rig *r, const struct made *m)
 	if (fd < 0 || write(fd, m->bytes, (size_t)m->meta->size) != (ssize_t)m->meta->size || close(fd))
 		abort();
 	struct bt_torrent *t = rig_add(r, m);
-	CHECK(UNTIL(r, t->seeding, 5000));
+	CHECK(UNTIL(r, t->seeding, 30000));
 	return t;
 }
 
