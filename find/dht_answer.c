@@ -201,12 +201,19 @@ static bool hold(struct dht *d, const struct addr *from, struct slice packet)
 	if (packet.n > DHT_HELD_LEN)
 		return false;
 	for (int i = 0; i < DHT_HELD; i++) {
-		if (d->held[i].used && d->now - d->held[i].since_ms >= DHT_SOFT_MS)
-			d->held[i].used = false;
-		if (!d->held[i].used)
-			h = &d->held[i];
+		struct dht_held *at = &d->held[i];
+
+		if (at->used && d->now - at->since_ms >= DHT_SOFT_MS)
+			at->used = false;
+		if (at->used && addr_eq(&at->from, from)) { /* one for each: its last question */
+			h = at;
+			break;
+		}
+		if (!at->used)
+			h = at;
 	}
-	if (!h || !dht_ping(d, from))
+	/* Any answer will do, if something is on its way there. */
+	if (!h || (!dht_is_asked(d, from) && !dht_ping(d, from)))
 		return false;
 	*h = (struct dht_held){ .used = true, .from = *from, .since_ms = d->now, .len = packet.n };
 	memcpy(h->packet, packet.p, packet.n);

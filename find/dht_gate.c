@@ -64,7 +64,6 @@ static struct dht_gate_entry *set_of(const struct dht_gate *g, uint64_t key)
 }
 _Static_assert(DHT_GATE_SETS == 1 << (64 - 57), "set_of takes the high bits");
 
-/* IPv4 and IPv6 never meet in one node, and no usable address has the key 0. */
 static struct dht_gate_entry *find(const struct dht_gate *g, const struct addr *a)
 {
 	uint64_t key = dht_ip_key(a);

@@ -45,7 +45,9 @@ bool dht_addr_is_askable(const struct addr *a, const struct addr *teller)
 
 uint64_t dht_ip_key(const struct addr *a)
 {
-	return a->v6 ? get_u64(a->ip) : get_u32(a->ip);
+	uint64_t key = a->v6 ? get_u64(a->ip) : get_u32(a->ip);
+
+	return key ? key : 1; /* ::1 */
 }
 
 uint64_t dht_subnet_key(const struct addr *a)

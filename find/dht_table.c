@@ -181,7 +181,8 @@ void dht_table_set_own(struct dht_table *t, const uint8_t own[20], uint64_t now)
 	dht_table_init(t, own);
 	for (size_t i = 0; i < old.n; i++)
 		for (int j = 0; j < old.b[i].nlive; j++)
-			add(t, &old.b[i].live[j]);
+			if (memcmp(old.b[i].live[j].c.id, own, 20) != 0)
+				add(t, &old.b[i].live[j]);
 	for (size_t i = 0; i < t->n; i++)
 		t->b[i].changed_ms = now;
 	dht_table_release(&old);

@@ -21,7 +21,7 @@ unsigned dht_shared_bits(const uint8_t a[20], const uint8_t b[20]); /* 0..160 */
 bool dht_addr_is_local(const struct addr *);
 /* May we send there, on the word of a node at `teller`? */
 bool dht_addr_is_askable(const struct addr *, const struct addr *teller);
-uint64_t dht_ip_key(const struct addr *);     /* whoever holds the address: IPv4, or IPv6 /64 */
+uint64_t dht_ip_key(const struct addr *);     /* whoever holds the address: IPv4, or IPv6 /64; never 0 */
 uint64_t dht_subnet_key(const struct addr *); /* its neighbourhood: IPv4 /24, IPv6 /64 */
 bool dht_id_fits(const uint8_t id[20], const struct addr *); /* BEP 42; local addresses fit always */
 /* Turns 20 random bytes into an id that fits. */
