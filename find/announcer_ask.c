@@ -57,7 +57,7 @@ bool tracker_announce(struct tracker *t, enum tracker_event event, uint64_t time
 	if (tracker_announce_url(&url, t->url, &ask))
 		t->req = fetch(t, &url, timeout_ms, fn, why);
 	else
-		*why = "URL too long";
+		*why = "URL too long, or out of memory";
 	buf_release(&url);
 	return t->req != NULL;
 }

@@ -159,12 +159,13 @@ static void add_peers(void *arg, const struct addr *addrs, size_t n)
 	connect_schedule(t);
 }
 
-static void add_wanted_peer(struct bt_torrent *t, const struct addr *a)
+static bool add_wanted_peer(struct bt_torrent *t, const struct addr *a)
 {
 	struct known *k = addr_is_usable_peer(a) ? known_add(t, a, true) : NULL;
 	if (k)
 		k->wanted = true;
 	connect_schedule(t);
+	return k;
 }
 
 struct named_peer {
@@ -215,8 +216,8 @@ static bool take_peer(struct bt_torrent *t, const char *text, char *err, size_t 
 	uint64_t port;
 	const char *colon = strrchr(text, ':');
 	if (addr_parse(&a, slice_str(text)) && a.port) {
-		add_wanted_peer(t, &a);
-		return true;
+		snprintf(err, err_size, addr_is_usable_peer(&a) ? "out of memory" : "peer '%s' is nobody's address", text);
+		return add_wanted_peer(t, &a);
 	}
 	if (!colon || colon == text || !parse_u64(slice_str(colon + 1), 65535, &port) || port == 0 ||
 	    text[0] == '[') {
@@ -227,6 +228,7 @@ static bool take_peer(struct bt_torrent *t, const char *text, char *err, size_t 
 		snprintf(err, err_size, "more than %zu peers given by name", ARRAY_LEN(t->peer_names));
 		return false;
 	}
+	snprintf(err, err_size, "out of memory");
 	t->peer_names[t->npeer_names] = strdup(text);
 	return t->peer_names[t->npeer_names] && ++t->npeer_names;
 }
