@@ -523,6 +523,8 @@ void peer_on_timer(struct timer *timer)
 	}
 	if (p->req_n && now - p->last_block_ms >= block_timeout(p))
 		snub(p);
+	if (list_linked(&p->on_starved)) /* should nobody have woken it: there was no memory to choose blocks with */
+		peer_flush_later(p);
 	if (now - p->last_out_ms >= KEEP_ALIVE_MS) {
 		p->last_out_ms = now;
 		shed_memory(p);

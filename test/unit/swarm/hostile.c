@@ -93,6 +93,33 @@ static void test_all_were_silent(void)
 	made_free(&m);
 }
 
+/* There was no memory to choose blocks with, and no event follows that would ask again. */
+static void test_starved_for_memory(void)
+{
+	struct rig r;
+	struct made m;
+	struct fake f;
+
+	rig_init(&r, 2 << 20);
+	make(&m, "a", 32768, 16384);
+	struct bt_torrent *t = rig_add(&r, &m);
+	fake_open(&r, &f, t, addr4(1, 1, 1000), 0);
+	offer_all(&r, &f);
+	requests_drop_all(f.p, false);
+	turns(&r, 1);
+	requests_drop_all(f.p, false); /* the turn ordered them anew */
+	later_cancel(&f.p->flush);
+	requests_starve(f.p);
+	turns(&r, 2);
+	CHECK(f.p->req_n == 0);
+	peer_on_timer(&f.p->timer);
+	turns(&r, 1);
+	CHECK(f.p->req_n == 2);
+	fake_close(&r, &f);
+	rig_release(&r);
+	made_free(&m);
+}
+
 /* Each block on its way has a frame. Those who stop in the middle of one, and are
  * many, must not keep all frames for as long as they like. */
 static void test_frames_held(void)
@@ -364,6 +391,7 @@ int main(void)
 	test_number_of_another();
 	test_last_block_held();
 	test_all_were_silent();
+	test_starved_for_memory();
 	test_frames_held();
 	test_have_all_and_not();
 	return test_done();
