@@ -18,7 +18,7 @@ struct files;
 struct files_cache; /* the open descriptors, shared by all torrents of a keeper */
 
 struct files_cache *files_cache_new(void) BT_MUST_USE;
-void files_cache_free(struct files_cache *);
+void files_cache_free(struct files_cache *); /* after its last files_free */
 
 struct files_opts {
 	const char *dir;
