@@ -8,7 +8,7 @@
  * are milliseconds of one monotonic clock. After every call the owner arms its
  * timer for dht_deadline(), the pair's too. Results of searches come from inside dht_on_packet
  * and dht_on_timer only, never from the call that starts one; they may call
- * everything here but dht_free, dht_on_packet and dht_on_timer. */
+ * all here but dht_free, dht_on_packet and dht_on_timer. */
 #ifndef BT_DHT_H
 #define BT_DHT_H
 
@@ -46,7 +46,6 @@ void dht_free(struct dht *);                                              /* NUL
 /* Nodes of both families help each other: answers to `want`, bootstrap (BEP 32).
  * Unpaired by dht_free of either. */
 void dht_pair(struct dht *v4, struct dht *v6);
-
 /* Tells a DHT packet from others on a shared port (UDP trackers, uTP). */
 static inline bool dht_is_packet(struct slice s) { return s.n > 2 && s.p[0] == 'd' && s.p[s.n - 1] == 'e'; }
 void dht_on_packet(struct dht *, const struct addr *from, struct slice packet, uint64_t now_ms);
@@ -62,7 +61,7 @@ void dht_add_router(struct dht *, const struct addr *, uint64_t now_ms);
 
 /* Id and good nodes as bencode, at most 9 KB. False = no memory. */
 bool dht_save(const struct dht *, struct buf *) BT_MUST_USE;
-/* Before the first packet. Untrusted: false = no such thing, and nothing changed. */
+/* Before the first packet. Untrusted: false = refused, nothing changed. */
 bool dht_load(struct dht *, struct slice saved, uint64_t now_ms) BT_MUST_USE;
 
 /* ---- BEP 44 items ---- */
@@ -87,8 +86,7 @@ bool dht_torrent_pointed(struct slice v, uint8_t info_hash[20]) BT_MUST_USE;
 /* ---- searches: each asks nodes nearer and nearer to a target ---- */
 enum dht_what {
 	DHT_PEERS,   /* peers, as each answer comes; some come twice */
-	DHT_ITEM,    /* item: checked; for mutable ones newer than all that came before. Of a
-			put: what was there */
+	DHT_ITEM,    /* item: checked; newer than all before. Of a put: what was there */
 	DHT_SAMPLES, /* samples: info-hashes that `from` stores, `num` in all (BEP 51) */
 	DHT_DONE,    /* the last of a search; not after dht_cancel */
 };
